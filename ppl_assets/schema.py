@@ -1,0 +1,323 @@
+"""Every table, declared once: grain, keys, columns, types, units, meaning.
+
+Dagster's column metadata, the empty tables of DuckDB, the checks before a write and the reference in the docs all come
+from here. Types are Polars types; a column may be null only where it says so.
+"""
+
+from dataclasses import dataclass, field
+
+import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: what it means, in which unit, and whether it may be null."""
+
+    name: str
+    dtype: pl.DataType
+    meaning: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """One table of the lake.
+
+    `grain` says what one row is; `keys` identify it; `partition` names the key column whose values are Dagster
+    partitions (None: one file). Only tables with `published` go into ``warehouse.duckdb``: the others hold text or
+    single chunks.
+    """
+
+    name: str
+    grain: str
+    keys: tuple[str, ...]
+    columns: tuple[Column, ...]
+    partition: str | None = None
+    published: bool = True
+    by_name: dict[str, Column] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_name", {column.name: column for column in self.columns})
+
+    @property
+    def polars_schema(self) -> pl.Schema:
+        """Column names and Polars types, in order."""
+        return pl.Schema({column.name: column.dtype for column in self.columns})
+
+
+TEXT, INT, REAL = pl.String(), pl.Int64(), pl.Float64()
+
+_TABLES = (
+    Table(
+        name="domains",
+        grain="one domain of the corpus",
+        keys=("domain",),
+        columns=(
+            Column("domain", TEXT, "name of the source of text"),
+            Column(
+                "domain_group",
+                TEXT,
+                "group that a domain shares statistical strength with, such as its kind",
+                nullable=True,
+            ),
+            Column("pages", INT, "usable pages in the whole source, not only in the sample", nullable=True),
+            Column("bytes", INT, "UTF-8 bytes of these pages", nullable=True),
+            Column("tokens", INT, "reference tokens of these pages", nullable=True),
+            Column("language", TEXT, "language, where the source states it", nullable=True),
+            Column("license", TEXT, "licence, where the source states it", nullable=True),
+            Column("maker", TEXT, "who publishes the domain, where the source states it", nullable=True),
+            Column("policy", TEXT, "allow or deny"),
+            Column("policy_reason", TEXT, "the rule that decided, with its owner and date", nullable=True),
+        ),
+    ),
+    Table(
+        name="page_rejections",
+        grain="one domain and reason for which pages were left out",
+        keys=("domain", "reason"),
+        columns=(
+            Column("domain", TEXT, "name of the source of text; empty where the row had none"),
+            Column(
+                "reason",
+                TEXT,
+                "empty, null, too_short, too_long, not_utf8, duplicate_id, exact_duplicate, near_duplicate, no_domain "
+                "or denied",
+            ),
+            Column("pages", INT, "pages left out for this reason"),
+            Column("bytes", INT, "UTF-8 bytes of these pages"),
+            Column("example", TEXT, "the first such page in order of page id", nullable=True),
+        ),
+    ),
+    Table(
+        name="pages",
+        grain="one sampled page",
+        keys=("page_id",),
+        published=False,
+        columns=(
+            Column("page_id", TEXT, "identity of the page within the study"),
+            Column("domain", TEXT, "the domain it belongs to"),
+            Column("split", TEXT, "training, scoring or benchmark: what the page may be used for"),
+            Column("bytes", INT, "UTF-8 bytes of the text"),
+            Column("tokens", INT, "reference tokens of the text"),
+            Column("text", TEXT, "the text"),
+        ),
+    ),
+    Table(
+        name="chunks",
+        grain="one chunk of a scoring page; the chunks of a page concatenate to it byte for byte",
+        keys=("chunk_id",),
+        published=False,
+        columns=(
+            Column("chunk_id", TEXT, "page id, '#', position"),
+            Column("page_id", TEXT, "the page it was cut from"),
+            Column("domain", TEXT, "the domain it belongs to"),
+            Column("position", INT, "place in the page, from 0"),
+            Column("bytes", INT, "UTF-8 bytes of the text"),
+            Column("tokens", INT, "reference tokens of the text"),
+            Column("text", TEXT, "the text"),
+        ),
+    ),
+    Table(
+        name="benchmark_tasks",
+        grain="one lm-eval task that the study builds from its benchmark pages",
+        keys=("task",),
+        columns=(
+            Column("task", TEXT, "name of the task"),
+            Column("form", TEXT, "choice (four-way continuation) or continuation (bits per byte of the right one)"),
+            Column("items", INT, "questions in the task"),
+            Column("pages", INT, "benchmark pages that the questions come from"),
+            Column("digest", TEXT, "sha256 of the task's files"),
+        ),
+    ),
+    Table(
+        name="zoo_checkpoints",
+        grain="one checkpoint of a training run of the study's own pool",
+        keys=("run", "step"),
+        partition="run",
+        columns=(
+            Column("run", TEXT, "the training run"),
+            Column("step", INT, "optimizer steps taken"),
+            Column("slug", TEXT, "the model that this checkpoint is"),
+            Column("family", TEXT, "models of one maker and recipe"),
+            Column("params", INT, "parameters"),
+            Column("tokens", INT, "training tokens seen"),
+            Column("training_loss", REAL, "mean loss of the last ten steps, nats per token"),
+            Column("weights_digest", TEXT, "sha256 of the weights"),
+        ),
+    ),
+    Table(
+        name="models",
+        grain="one causal language model at one revision",
+        keys=("slug",),
+        columns=(
+            Column("slug", TEXT, "validated key of the model, also its partition"),
+            Column("family", TEXT, "models of one maker and recipe"),
+            Column("run", TEXT, "training run; its checkpoints share it"),
+            Column("kind", TEXT, "public, or probe for a model trained on a designed mixture"),
+            Column("source", TEXT, "folder, Hugging Face repository, 'zoo' or 'imported'"),
+            Column("revision", TEXT, "pinned revision, or the digest of local weights", nullable=True),
+            Column("params", INT, "parameters", nullable=True),
+            Column("license", TEXT, "licence of the weights", nullable=True),
+            Column("maker", TEXT, "organisation that trained it", nullable=True),
+            Column("weights_digest", TEXT, "sha256 of the weights, where they are at hand", nullable=True),
+            Column("status", TEXT, "ready, or duplicate (same weights as another model)"),
+            Column("status_reason", TEXT, "why it is not ready", nullable=True),
+        ),
+    ),
+    Table(
+        name="benchmark_scores",
+        grain="one model, task and metric",
+        keys=("slug", "task", "metric"),
+        partition="slug",
+        columns=(
+            Column("slug", TEXT, "the model"),
+            Column("task", TEXT, "the lm-eval task"),
+            Column("metric", TEXT, "the metric, as lm-eval names it"),
+            Column("value", REAL, "its value"),
+            Column("stderr", REAL, "standard error over samples", nullable=True),
+            Column("samples", INT, "questions answered", nullable=True),
+        ),
+    ),
+    Table(
+        name="benchmark_errors",
+        grain="one model and target",
+        keys=("slug", "target"),
+        columns=(
+            Column("slug", TEXT, "the model"),
+            Column("target", TEXT, "named group of tasks to optimise for"),
+            Column("error", REAL, "mean over the target's tasks of the standardised error; lower is better"),
+            Column("tasks", INT, "tasks that the error is the mean of"),
+        ),
+    ),
+    Table(
+        name="chunk_logliks",
+        grain="one model and chunk",
+        keys=("slug", "chunk_id"),
+        partition="slug",
+        published=False,
+        columns=(
+            Column("slug", TEXT, "the model"),
+            Column("chunk_id", TEXT, "the chunk"),
+            Column("nll", REAL, "negative log-likelihood of all tokens given one BOS, nats", nullable=True),
+            Column("nll_first", REAL, "the first token's share of it, nats", nullable=True),
+            Column("tokens", INT, "tokens under the model's tokenizer, BOS not counted"),
+            Column("bytes", INT, "UTF-8 bytes"),
+            Column("bytes_first", INT, "UTF-8 bytes of the first token"),
+            Column("status", TEXT, "ok, empty, too_long, non_finite, tokenizer_lossy or refused"),
+        ),
+    ),
+    Table(
+        name="domain_logliks",
+        grain="one model and domain",
+        keys=("slug", "domain"),
+        partition="slug",
+        columns=(
+            Column("slug", TEXT, "the model"),
+            Column("domain", TEXT, "the domain"),
+            Column("nll", REAL, "sum of the chunks' NLL, nats", nullable=True),
+            Column("tokens", INT, "sum of the chunks' tokens under the model's tokenizer", nullable=True),
+            Column("bytes", INT, "sum of the chunks' UTF-8 bytes", nullable=True),
+            Column("chunks", INT, "chunks scored", nullable=True),
+            Column("chunks_missing", INT, "chunks without a usable score", nullable=True),
+            Column("bpb", REAL, "bits per byte: nll / (ln 2 x bytes)", nullable=True),
+        ),
+    ),
+    Table(
+        name="correlation_estimates",
+        grain="one target, estimator and domain",
+        keys=("target", "estimator", "domain"),
+        columns=(
+            Column("target", TEXT, "the target"),
+            Column("estimator", TEXT, "the statistic, such as spearmanr"),
+            Column("domain", TEXT, "the domain"),
+            Column(
+                "estimate", REAL, "correlation of the domain's BPB with the target's error over models", nullable=True
+            ),
+            Column("stderr", REAL, "bootstrap standard error over model families", nullable=True),
+            Column("ci_low", REAL, "lower end of the interval", nullable=True),
+            Column("ci_high", REAL, "upper end of the interval", nullable=True),
+            Column(
+                "p_value", REAL, "against 'no different from the pool': the correlation of the mean loss", nullable=True
+            ),
+            Column("q_value", REAL, "Benjamini-Hochberg over the target's domains", nullable=True),
+            Column(
+                "selection_probability",
+                REAL,
+                "share of half-samples of families in which the domain is selected",
+                nullable=True,
+            ),
+            Column("given_size", REAL, "partial rank correlation given model size", nullable=True),
+            Column("given_mean_loss", REAL, "partial rank correlation given mean loss", nullable=True),
+            Column("within_family", REAL, "association inside families", nullable=True),
+            Column("between_family", REAL, "association between family means", nullable=True),
+            Column("shrunken", REAL, "estimate shrunk toward its group", nullable=True),
+            Column("models", INT, "models with a loss on the domain and an error on the target"),
+        ),
+    ),
+    Table(
+        name="signal_gate",
+        grain="one target",
+        keys=("target",),
+        columns=(
+            Column("target", TEXT, "the target"),
+            Column("verdict", TEXT, "select, weak or abstain"),
+            Column("reason", TEXT, "the verdict in one sentence"),
+            Column("effective_models", REAL, "independent models that the pool amounts to"),
+            Column("reliability", REAL, "split-half reliability of the estimates over families", nullable=True),
+            Column(
+                "heterogeneity_p",
+                REAL,
+                "p-value of 'all domains correlate alike' under family resampling",
+                nullable=True,
+            ),
+            Column("delta_r2", REAL, "gain over mean loss in leave-one-family-out rank prediction", nullable=True),
+        ),
+    ),
+    Table(
+        name="rank_prediction",
+        grain="one target and model, predicted without its family",
+        keys=("target", "slug"),
+        columns=(
+            Column("target", TEXT, "the target"),
+            Column("slug", TEXT, "the model"),
+            Column("error", REAL, "its error on the target"),
+            Column("predicted_rank", REAL, "rank predicted from the losses, best is 1", nullable=True),
+            Column("actual_rank", REAL, "rank by error, best is 1"),
+            Column("held_out_family", TEXT, "the family left out of the fit"),
+            Column("mean_loss_rank", REAL, "rank predicted from the mean loss alone", nullable=True),
+            Column("size_rank", REAL, "rank predicted from the parameters alone", nullable=True),
+            Column("pca_rank", REAL, "rank predicted from the first principal component of losses", nullable=True),
+        ),
+    ),
+    Table(
+        name="pretraining_mixture",
+        grain="one target and domain",
+        keys=("target", "domain"),
+        columns=(
+            Column("target", TEXT, "the target"),
+            Column("domain", TEXT, "the domain"),
+            Column("weight", REAL, "share of the mixture; sums to 1 over a target's domains"),
+            Column("cap", REAL, "largest weight: epochs allowed x tokens / budget"),
+            Column("estimate", REAL, "the estimate that the decision rests on", nullable=True),
+            Column("tokens", INT, "tokens of the budget that the domain gets"),
+            Column("decision", TEXT, "selected, partial, not selected, excluded or fallback"),
+            Column("reason", TEXT, "the decision in one sentence"),
+        ),
+    ),
+    Table(
+        name="cost_ledger",
+        grain="one asset and partition, as it was last computed",
+        keys=("asset", "partition"),
+        columns=(
+            Column("asset", TEXT, "the asset"),
+            Column("partition", TEXT, "the partition; empty where the asset has none"),
+            Column("run", TEXT, "the Dagster run", nullable=True),
+            Column("seconds", REAL, "wall time of the step"),
+            Column("device", TEXT, "cpu or cuda"),
+            Column("tokens", INT, "model tokens processed", nullable=True),
+            Column("flops", REAL, "floating-point operations, counted from parameters and tokens", nullable=True),
+            Column("cost", REAL, "cost in the study's currency, where it states prices", nullable=True),
+        ),
+    ),
+)
+
+TABLES: dict[str, Table] = {table.name: table for table in _TABLES}

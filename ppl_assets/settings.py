@@ -1,0 +1,56 @@
+"""Where a project keeps its state and which study it runs: the only place that reads the environment.
+
+Two variables, each with a command-line option of the same meaning: ``PPL_STATE_DIR`` (``--state``, default ``.ppl``)
+and ``PPL_STUDY`` (``--study``, a file or the name of an embedded study, default ``demo``).
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+STATE_VARIABLE = "PPL_STATE_DIR"
+STUDY_VARIABLE = "PPL_STUDY"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """State folder (absolute) and study (a path, or the name of an embedded study)."""
+
+    state: Path
+    study: str
+
+    @classmethod
+    def from_environment(cls, *, state: Path | None = None, study: str | None = None) -> "Settings":
+        """Read the environment; an argument that is given wins over it."""
+        chosen = state or Path(os.environ.get(STATE_VARIABLE) or ".ppl")
+        return cls(state=chosen.expanduser().absolute(), study=study or os.environ.get(STUDY_VARIABLE) or "demo")
+
+    def export(self) -> None:
+        """Put the settings into this process's environment, for the processes it starts (Dagster's among them)."""
+        os.environ[STATE_VARIABLE] = str(self.state)
+        os.environ[STUDY_VARIABLE] = self.study
+
+    @property
+    def lake(self) -> Path:
+        """Folder of the Parquet tables."""
+        return self.state / "lake"
+
+    @property
+    def models(self) -> Path:
+        """Folder of the models that the study trains: one folder per slug, as ``save_pretrained`` writes it."""
+        return self.state / "models"
+
+    @property
+    def tasks(self) -> Path:
+        """Folder of the lm-eval tasks that the study builds: one YAML and one JSONL file per task."""
+        return self.state / "tasks"
+
+    @property
+    def warehouse_file(self) -> Path:
+        """The published DuckDB file."""
+        return self.state / "warehouse.duckdb"
+
+    @property
+    def report_file(self) -> Path:
+        """The published HTML report."""
+        return self.state / "report.html"

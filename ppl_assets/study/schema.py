@@ -1,0 +1,389 @@
+"""The study file: what a team states before it looks at any number.
+
+Corpus, models, tasks, targets, constraints and budget, as strict frozen models: an unknown key or a wrong type is an
+error, never ignored. Every field has a meaning and, where it is a quantity, a unit; the defaults run on a CPU.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+SLUG_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
+Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN, max_length=100)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the study: no unknown keys, no silent conversions, immutable."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class PythonPackages(Section):
+    """Text that every Python installation holds: one domain per package and kind, one page per file."""
+
+    kind: Literal["python_packages"]
+    packages: tuple[Name, ...] = Field(
+        min_length=1, description="import names; of a package that is not installed the domains are left out"
+    )
+
+
+class Files(Section):
+    """Pages in files: one row is one page."""
+
+    kind: Literal["parquet", "jsonl"] = Field(description="jsonl may be plain, .gz or .zst")
+    paths: tuple[str, ...] = Field(min_length=1, description="files or glob patterns, relative to the study file")
+    text: Name = Field(default="text", description="column of the text")
+    id: Name | None = Field(default=None, description="column of the page id; default: file name and row")
+    domain: Name | None = Field(default=None, description="column of the domain")
+    url: Name | None = Field(default=None, description="column of the URL whose registered domain is the domain")
+    language: Name | None = Field(default=None, description="column of the language")
+    license: Name | None = Field(default=None, description="column of the licence")
+    maker: Name | None = Field(default=None, description="column of the maker")
+    group: Name | None = Field(default=None, description="column of the domain's group")
+
+    @model_validator(mode="after")
+    def _one_domain_column(self) -> "Files":
+        if (self.domain is None) == (self.url is None):
+            raise ValueError("expected exactly one of 'domain' and 'url'")
+        return self
+
+
+class HuggingFaceDataset(Section):
+    """Pages of a dataset on the Hugging Face hub, streamed."""
+
+    kind: Literal["huggingface"]
+    dataset: Name
+    revision: Name = Field(description="pinned commit or tag")
+    subset: Name | None = None
+    split: Name = "train"
+    text: Name = "text"
+    id: Name | None = None
+    domain: Name | None = None
+    url: Name | None = None
+    language: Name | None = None
+    license: Name | None = None
+    maker: Name | None = None
+    group: Name | None = None
+
+    @model_validator(mode="after")
+    def _one_domain_column(self) -> "HuggingFaceDataset":
+        if (self.domain is None) == (self.url is None):
+            raise ValueError("expected exactly one of 'domain' and 'url'")
+        return self
+
+
+class Split(Section):
+    """A part of the pages, disjoint from the others by page."""
+
+    share: float = Field(ge=0, le=1, description="share of all pages that may fall into it")
+    pages_per_domain: Count = Field(description="pages sampled of each domain, at most")
+
+
+class Splits(Section):
+    """What pages are used for; a page falls into exactly one part, by a hash of its id and the seed."""
+
+    training: Split = Split(share=0.0, pages_per_domain=1)
+    scoring: Split = Split(share=1.0, pages_per_domain=25)
+    benchmark: Split = Split(share=0.0, pages_per_domain=1)
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> "Splits":
+        total = self.training.share + self.scoring.share + self.benchmark.share
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"the shares of training, scoring and benchmark sum to {total:g}, expected 1")
+        return self
+
+
+class ReferenceTokenizer(Section):
+    """What a reference token is: the unit of chunk lengths, availability and the budget."""
+
+    file: str | None = Field(default=None, description="tokenizer.json, relative to the study file")
+    bytes_per_token: Count = Field(default=4, description="without a file: this many UTF-8 bytes count as one token")
+
+
+class Corpus(Section):
+    """Where text comes from and how it is sampled and cut."""
+
+    source: Annotated[PythonPackages | Files | HuggingFaceDataset, Field(discriminator="kind")]
+    splits: Splits = Splits()
+    chunk_tokens: Count = Field(default=512, description="most reference tokens of a chunk")
+    reference_tokenizer: ReferenceTokenizer = ReferenceTokenizer()
+    min_page_bytes: Count = Field(default=200, description="shorter pages are left out, and counted")
+    max_page_bytes: Count = Field(default=1_000_000, description="longer pages are left out, and counted")
+    min_pages: Count = Field(default=1, description="a domain with fewer scoring pages is left out, and counted")
+    near_duplicate_similarity: float = Field(
+        default=0.8,
+        gt=0,
+        le=1,
+        description="Jaccard similarity of word 5-grams from which two pages are near duplicates",
+    )
+
+
+class ZooTokenizer(Section):
+    """A byte-level BPE tokenizer, trained on the training pages."""
+
+    vocabulary: int = Field(ge=300, description="entries, special tokens and the 256 bytes included")
+
+
+class Architecture(Section):
+    """A small causal language model, from its configuration."""
+
+    kind: Literal["llama", "gpt_neox"] = "llama"
+    hidden_size: Count = 128
+    layers: Count = 4
+    heads: Count = 4
+    intermediate_size: Count = 352
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "Architecture":
+        if self.hidden_size % (2 * self.heads):
+            raise ValueError(f"hidden_size {self.hidden_size} is not an even multiple of heads {self.heads}")
+        return self
+
+
+class ZooRun(Section):
+    """One training run; each of its checkpoints is a model."""
+
+    run: Slug
+    family: Slug
+    tokenizer: Name = Field(description="a name under zoo.tokenizers")
+    architecture: Name = Field(description="a name under zoo.architectures")
+    mixture: dict[str, float] = Field(
+        min_length=1, description="weight by domain pattern (such as '*/code'); shared by pages in proportion to bytes"
+    )
+    seed: int = 0
+
+    @field_validator("mixture")
+    @classmethod
+    def _positive(cls, mixture: dict[str, float]) -> dict[str, float]:
+        wrong = {pattern: weight for pattern, weight in mixture.items() if not weight > 0}
+        if wrong:
+            raise ValueError(f"weights must be positive, found {wrong}")
+        return mixture
+
+
+class Zoo(Section):
+    """A pool of models that the study trains itself."""
+
+    tokenizers: dict[Slug, ZooTokenizer] = Field(min_length=1)
+    architectures: dict[Slug, Architecture] = Field(min_length=1)
+    runs: tuple[ZooRun, ...] = Field(min_length=1)
+    checkpoints: tuple[Count, ...] = Field(
+        default=(40, 100, 200), min_length=1, description="steps; the last one ends a run"
+    )
+    batch_sequences: Count = Field(default=32, description="sequences per step")
+    sequence_tokens: Count = Field(default=128, description="tokens per sequence, also the models' context in training")
+    context_tokens: Count = Field(default=1024, description="longest input that the models accept")
+    learning_rate: float = Field(default=3e-3, gt=0, description="peak; 10 % warm-up, then cosine to a tenth")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="dtype of the forward pass in training"
+    )
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Zoo":
+        runs = [run.run for run in self.runs]
+        repeated = sorted({run for run in runs if runs.count(run) > 1})
+        if repeated:
+            raise ValueError(f"duplicate run {repeated[0]!r}")
+        for run in self.runs:
+            for name, choices in ((run.tokenizer, self.tokenizers), (run.architecture, self.architectures)):
+                if name not in choices:
+                    raise ValueError(f"run {run.run!r} names {name!r}, expected one of {sorted(choices)}")
+        if list(self.checkpoints) != sorted(set(self.checkpoints)):
+            raise ValueError(f"checkpoints must increase, found {list(self.checkpoints)}")
+        return self
+
+
+class Model(Section):
+    """One causal language model at one revision."""
+
+    slug: Slug
+    family: Name
+    run: Name | None = Field(
+        default=None, description="training run whose checkpoints belong together; default: the slug"
+    )
+    source: Name = Field(description="folder relative to the study file, or Hugging Face repository, or 'imported'")
+    revision: Name | None = Field(default=None, description="pinned commit, branch or tag of a repository")
+    kind: Literal["public", "probe"] = "public"
+    params: Count | None = None
+    license: Name | None = None
+    maker: Name | None = None
+    trust_remote_code: bool = Field(default=False, description="run code that the repository carries")
+
+
+class BuiltTask(Section):
+    """A task made from held-out pages: which continuation follows a text?"""
+
+    task: Slug
+    pages: Name = Field(description="domain pattern, such as '*/code'")
+    form: Literal["choice", "continuation"] = Field(
+        description="choice: accuracy over four continuations; continuation: bits per byte of the right one"
+    )
+    items: Count = 150
+    context_bytes: Count = 200
+    continuation_bytes: Count = 60
+
+
+MetricKind = Literal["accuracy", "error", "perplexity", "bits_per_byte"]
+
+
+class TargetTask(Section):
+    """One task and metric of a target."""
+
+    task: Name
+    metric: Name
+    kind: MetricKind = Field(
+        description="accuracy (0 to 1, higher is better), error (0 to 1), perplexity (from 1, enters as its log) "
+        "or bits_per_byte"
+    )
+
+
+class Target(Section):
+    """A named group of tasks to optimise for."""
+
+    tasks: tuple[TargetTask, ...] = Field(min_length=1)
+    allow_reversed: bool = Field(default=False, description="accept errors that fall when losses rise across models")
+
+
+class Benchmarks(Section):
+    """Which lm-eval tasks are run."""
+
+    build: tuple[BuiltTask, ...] = ()
+    task_folders: tuple[str, ...] = Field(
+        default=(), description="folders of lm-eval YAML tasks, relative to the study file"
+    )
+    limit: Count | None = Field(default=None, description="questions per task, at most")
+    batch_size: Count = 16
+
+    @model_validator(mode="after")
+    def _unique(self) -> "Benchmarks":
+        names = [built.task for built in self.build]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"duplicate task {repeated[0]!r}")
+        return self
+
+
+class Imports(Section):
+    """Scores and losses computed elsewhere: long CSV or Parquet, or the wide CSVs of the reference implementation."""
+
+    bpb: tuple[str, ...] = Field(default=(), description="files, relative to the study file")
+    scores: tuple[str, ...] = Field(default=(), description="files, relative to the study file")
+    metrics: dict[str, Name] = Field(
+        default={}, description="metric of each task of a wide score file; default 'value'"
+    )
+
+
+class Scoring(Section):
+    """How losses are computed."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    too_long: Literal["windows", "skip"] = Field(default="windows", description="chunks longer than a model's context")
+    token_budget: Count | None = Field(default=None, description="padded tokens per batch; default: chosen by device")
+
+
+class Estimation(Section):
+    """How evidence is weighed."""
+
+    estimator: Literal["spearmanr", "kendall", "sign", "sign_cdf", "sign_sign", "product"] = "spearmanr"
+    minimum_models: int = Field(default=10, ge=3, description="fewer models with losses and errors are a failure")
+    replicates: Count = Field(default=1000, description="bootstrap replicates over families")
+    level: float = Field(default=0.90, gt=0, lt=1, description="coverage of intervals")
+    gate: bool = Field(default=True, description="off: select whatever the evidence says, as the paper does")
+
+
+class Mixture(Section):
+    """How much text is chosen, and under which bounds."""
+
+    budget_tokens: Count | None = Field(default=None, description="reference tokens to train on")
+    keep: Share | None = Field(default=None, description="instead of a budget: share of the pool's tokens")
+    max_epochs: float = Field(default=1.0, gt=0, le=4, description="how often a domain may be repeated")
+    max_epochs_by_domain: dict[str, float] = Field(default={}, description="overrides, by domain pattern")
+    projection: Literal["linear", "l2"] = "linear"
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> "Mixture":
+        if (self.budget_tokens is None) == (self.keep is None):
+            raise ValueError("expected exactly one of 'budget_tokens' and 'keep'")
+        return self
+
+
+class PolicyRule(Section):
+    """An allow or deny rule; the last rule that matches a domain decides."""
+
+    action: Literal["allow", "deny"]
+    domains: tuple[str, ...] = Field(default=("*",), description="domain patterns")
+    licenses: tuple[str, ...] = Field(default=(), description="licence patterns; empty: any")
+    languages: tuple[str, ...] = Field(default=(), description="languages; empty: any")
+    makers: tuple[str, ...] = Field(default=(), description="maker patterns; empty: any")
+    reason: Name
+    owner: Name
+    date: Name
+
+
+class Prices(Section):
+    """What an hour costs, in one currency."""
+
+    cpu_hour: float = Field(default=0.0, ge=0)
+    gpu_hour: float = Field(default=0.0, ge=0)
+    currency: Name = "USD"
+
+
+class Study(Section):
+    """One question, stated in full."""
+
+    name: Slug
+    seed: int = 0
+    corpus: Corpus | None = Field(default=None, description="absent where losses and scores are imported")
+    zoo: Zoo | None = None
+    models: tuple[Model, ...] = ()
+    benchmarks: Benchmarks = Benchmarks()
+    targets: dict[Slug, Target] = Field(min_length=1)
+    imports: Imports = Imports()
+    scoring: Scoring = Scoring()
+    estimation: Estimation = Estimation()
+    mixture: Mixture
+    policy: tuple[PolicyRule, ...] = ()
+    prices: Prices = Prices()
+    folder: Path = Field(
+        default=Path(), exclude=True, description="set on loading: what relative paths are relative to"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Study":
+        slugs = [model.slug for model in self.models] + self.zoo_slugs()
+        repeated = sorted({slug for slug in slugs if slugs.count(slug) > 1})
+        if repeated:
+            raise ValueError(f"duplicate slug {repeated[0]!r}")
+        if self.corpus is None and (self.zoo or self.benchmarks.build):
+            raise ValueError("a model zoo and built tasks need a corpus")
+        if self.zoo and self.corpus and self.corpus.splits.training.share == 0:
+            raise ValueError("a model zoo needs corpus.splits.training.share above 0")
+        if self.benchmarks.build and self.corpus and self.corpus.splits.benchmark.share == 0:
+            raise ValueError("built tasks need corpus.splits.benchmark.share above 0")
+        return self
+
+    def zoo_slugs(self) -> list[str]:
+        """Slugs of the models that the study trains: one per run and checkpoint."""
+        if self.zoo is None:
+            return []
+        return [checkpoint_slug(run.run, step) for run in self.zoo.runs for step in self.zoo.checkpoints]
+
+    def path(self, relative: str) -> Path:
+        """A path of the study file, resolved against the file's folder."""
+        return self.folder / Path(relative).expanduser()
+
+
+def checkpoint_slug(run: str, step: int) -> str:
+    """Slug of the model that a run's checkpoint is."""
+    return f"{run}-step{step}"
+
+
+def is_slug(name: str) -> bool:
+    """Whether a name is a valid slug."""
+    return re.match(SLUG_PATTERN, name) is not None

@@ -1,0 +1,98 @@
+"""DuckDB over the lake: an in-memory SQL engine whose views are the tables, and the one file published for people.
+
+The only module that opens DuckDB. No file is ever open for writing while others need it: the published file is built
+under a temporary name and renamed, so a reader keeps the snapshot that it opened.
+"""
+
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from ppl_assets.errors import InputError
+from ppl_assets.schema import TABLES, Table
+from ppl_assets.warehouse.lake import Lake
+
+_SQL_TYPES = {pl.String(): "VARCHAR", pl.Int64(): "BIGINT", pl.Float64(): "DOUBLE"}
+
+
+def run_sql(
+    lake: Lake, name: str, *, partitions: Mapping[str, Iterable[str]], parameters: dict[str, Any]
+) -> pl.DataFrame:
+    """Run ``sql/<name>.sql`` over the lake and return its rows.
+
+    `partitions` names, for each partitioned table that the statement reads, the partitions it may see. `parameters` are
+    bound by name (``$slug``); nothing is ever spliced into the text.
+    """
+    statement = resources.files("ppl_assets.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+    with duckdb.connect(":memory:") as connection:
+        for table in TABLES.values():
+            _create_view(connection, lake, table, list(partitions.get(table.name, ())))
+        return connection.sql(statement, params=parameters).pl()
+
+
+def publish(lake: Lake, path: Path, *, partitions: Mapping[str, Iterable[str]]) -> dict[str, int]:
+    """Write one DuckDB file with a real table for every published table of the lake; returns their row counts.
+
+    Raises:
+        InputError: the file cannot be written; an older file stays as it was.
+    """
+    temporary = path.parent / f".{path.name}-{os.getpid()}-{uuid.uuid4().hex}.tmp"
+    try:
+        with duckdb.connect(str(temporary)) as connection:
+            counts = {
+                table.name: _create_table(connection, lake, table, list(partitions.get(table.name, ())))
+                for table in TABLES.values()
+                if table.published
+            }
+        temporary.replace(path)
+    except duckdb.IOException as error:
+        raise InputError(f"{path}: cannot be written ({error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return counts
+
+
+def _parts(lake: Lake, table: Table, partitions: list[str]) -> list[str]:
+    """Existing files of a table, of the given partitions where it has any."""
+    if table.partition is None:
+        return [str(lake.path(table.name))] if lake.exists(table.name) else []
+    return [str(lake.path(table.name, partition)) for partition in partitions if lake.exists(table.name, partition)]
+
+
+def _create_view(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table, partitions: list[str]) -> None:
+    parts = _parts(lake, table, partitions)
+    if parts:
+        # Without hive partitioning: the key is a column of the file already.
+        connection.read_parquet(parts, hive_partitioning=False).create_view(table.name)
+    else:
+        connection.sql(_empty_table(table))
+
+
+def _create_table(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table, partitions: list[str]) -> int:
+    connection.sql(_empty_table(table))
+    parts = _parts(lake, table, partitions)
+    if parts:
+        connection.read_parquet(parts, hive_partitioning=False).insert_into(table.name)
+    for column in table.columns:
+        connection.sql(f'COMMENT ON COLUMN "{table.name}"."{column.name}" IS {_literal(column.meaning)}')
+    connection.sql(f'COMMENT ON TABLE "{table.name}" IS {_literal("One row per " + table.grain)}')
+    return int(connection.sql(f'SELECT count(*) FROM "{table.name}"').fetchall()[0][0])
+
+
+def _empty_table(table: Table) -> str:
+    """DDL of a table; names come from ``schema.py`` alone, never from a study."""
+    columns = ", ".join(
+        f'"{column.name}" {_SQL_TYPES[column.dtype]}{"" if column.nullable else " NOT NULL"}'
+        for column in table.columns
+    )
+    return f'CREATE TABLE "{table.name}" ({columns})'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
