@@ -1,0 +1,248 @@
+"""Texts to token ids, once per distinct tokenizer, with the bytes that each text and its first token pay for.
+
+Ids are those of the text alone: no BOS or EOS is added, and the names of special tokens inside a text are ordinary
+text, so that no text can inject a control token and BOS is never scored. Bytes are UTF-8 bytes of the text itself,
+never of decoded tokens (SentencePiece adds a space that no text holds).
+
+Does not know: models. Which token stands before a text is asked of tokenizer and model together (`start_token`).
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppl_assets.errors import InputError
+
+if TYPE_CHECKING:
+    import tokenizers
+
+# Raised whenever `tokenize` would store other numbers for the same tokenizer and text.
+TOKENIZATION_VERSION = 1
+# Texts per call into the Rust tokenizer: bounds the memory of its Encoding objects, large enough to use all threads.
+TEXTS_PER_CALL = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizedTexts:
+    """N texts as token ids, flat: text i owns ``ids[offsets[i]:offsets[i + 1]]``.
+
+    Attributes:
+        ids: int32 [tokens of all texts].
+        offsets: int64 [N + 1], ascending from 0.
+        bytes: int64 [N], UTF-8 bytes of the text.
+        bytes_first: int64 [N], UTF-8 bytes that the first token covers; 0 where there is none.
+        lossy: bool [N], True where decoding the ids does not give the text back.
+        fingerprint: `tokenizer_fingerprint` of the tokenizer that made the ids.
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    bytes: np.ndarray
+    bytes_first: np.ndarray
+    lossy: np.ndarray
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.bytes)
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """int64 [N]: tokens of each text."""
+        return np.diff(self.offsets)
+
+    def select(self, index: np.ndarray) -> "TokenizedTexts":
+        """The texts at the positions `index`, in that order."""
+        parts = [self.ids[self.offsets[i] : self.offsets[i + 1]] for i in index]
+        return TokenizedTexts(
+            ids=np.concatenate([np.empty(0, np.int32), *parts]),
+            offsets=np.concatenate([[0], np.cumsum(self.tokens[index])]).astype(np.int64),
+            bytes=self.bytes[index],
+            bytes_first=self.bytes_first[index],
+            lossy=self.lossy[index],
+            fingerprint=self.fingerprint,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write an uncompressed .npz to `path`, which appears whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            np.savez(
+                file,
+                ids=self.ids,
+                offsets=self.offsets,
+                bytes=self.bytes,
+                bytes_first=self.bytes_first,
+                lossy=self.lossy,
+                fingerprint=np.array(self.fingerprint),
+            )
+        os.replace(file.name, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "TokenizedTexts":
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as arrays:
+            return cls(**{**arrays, "fingerprint": str(arrays["fingerprint"])})
+
+
+def raw_tokenizer(tokenizer: Any) -> "tokenizers.Tokenizer":
+    """A private copy of the `tokenizers.Tokenizer` inside `tokenizer`, set to encode text alone.
+
+    Without truncation or padding (files on the hub carry both), and with special tokens' names as ordinary text.
+
+    Raises:
+        InputError: `tokenizer` is neither a `tokenizers.Tokenizer` nor a transformers tokenizer backed by one.
+    """
+    import tokenizers
+
+    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if not isinstance(backend, tokenizers.Tokenizer):
+        raise InputError(
+            f"tokenizer: found {type(tokenizer).__name__}, which no `tokenizers.Tokenizer` stands behind; "
+            "expected a transformers PreTrainedTokenizerFast or a tokenizers.Tokenizer"
+        )
+    copy = tokenizers.Tokenizer.from_str(backend.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    copy.encode_special_tokens = True
+    return copy
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """SHA-256 (hex) of everything that decides the ids `tokenize` gives: models that share it share their token files.
+
+    The post-processor (which adds BOS and EOS), truncation and padding play no part, so they are left out.
+    """
+    description = json.loads(raw_tokenizer(tokenizer).to_str())
+    for without_effect in ("post_processor", "truncation", "padding"):
+        description.pop(without_effect, None)
+    description["ppl_assets"] = TOKENIZATION_VERSION
+    canonical = json.dumps(description, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def tokenize(tokenizer: Any, texts: Sequence[str]) -> TokenizedTexts:
+    """Token ids, byte counts and round-trip verdict of each text, in input order.
+
+    A text with lone surrogates has no UTF-8 form and hence no tokens: it is marked lossy, its bytes counted as if each
+    surrogate were encoded (3 bytes).
+
+    Raises:
+        InputError: the tokenizer is of an unsupported kind, or an element of `texts` is not a str.
+    """
+    raw = raw_tokenizer(tokenizer)
+    byte_level_ids = _byte_level_ids(raw)
+    ids: list[np.ndarray] = [np.empty(0, np.int32)]
+    n_tokens, n_bytes, n_bytes_first, lossy = (np.zeros(len(texts), np.int64) for _ in range(4))
+    for start in range(0, len(texts), TEXTS_PER_CALL):
+        batch = [_utf8_or_none(text, start + i) for i, text in enumerate(texts[start : start + TEXTS_PER_CALL])]
+        encodings = raw.encode_batch([text or "" for text in batch], add_special_tokens=False)
+        decoded = raw.decode_batch([e.ids for e in encodings], skip_special_tokens=False)
+        for i, (text, encoding, back) in enumerate(zip(batch, encodings, decoded, strict=True), start):
+            ids.append(np.asarray(encoding.ids, np.int32))
+            n_tokens[i] = len(encoding)
+            n_bytes[i] = len(texts[i].encode("utf-8", "surrogatepass"))
+            lossy[i] = text is None or back != text
+            if text and len(encoding):
+                by_name = not lossy[i] and encoding.ids[0] in byte_level_ids
+                n_bytes_first[i] = _first_token_bytes(text, encoding, by_name)
+    return TokenizedTexts(
+        ids=np.concatenate(ids),
+        offsets=np.concatenate([[0], np.cumsum(n_tokens)]).astype(np.int64),
+        bytes=n_bytes,
+        bytes_first=n_bytes_first,
+        lossy=lossy.astype(bool),
+        fingerprint=tokenizer_fingerprint(tokenizer),
+    )
+
+
+def from_ids(rows: Sequence[np.ndarray]) -> TokenizedTexts:
+    """Rows of ids that no text stands behind (0 bytes)."""
+    zeros = np.zeros(len(rows), np.int64)
+    return TokenizedTexts(
+        ids=np.concatenate([np.empty(0, np.int32), *rows]).astype(np.int32),
+        offsets=np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64),
+        bytes=zeros,
+        bytes_first=zeros,
+        lossy=zeros.astype(bool),
+        fingerprint="",
+    )
+
+
+def load_or_tokenize(folder: Path, tokenizer: Any, texts: Sequence[str]) -> TokenizedTexts:
+    """`tokenize`, kept in `folder` under the digest of tokenizer and texts, so that it happens once for all models."""
+    digest = hashlib.sha256(tokenizer_fingerprint(tokenizer).encode())
+    for text in texts:
+        encoded = text.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    path = folder / f"{digest.hexdigest()}.npz"
+    if not path.exists():
+        tokenize(tokenizer, texts).save(path)
+    return TokenizedTexts.load(path)
+
+
+def start_token(tokenizer: Any, model: Any = None) -> int:
+    """The id that stands before every text and is never scored: BOS, or EOS where there is no BOS.
+
+    Asked in this order: a transformers tokenizer's own BOS and EOS, the first token that the tokenizer puts before an
+    empty text by itself, the model config's BOS and EOS.
+
+    Raises:
+        InputError: none of them is set.
+    """
+    candidates = [getattr(tokenizer, "bos_token_id", None), getattr(tokenizer, "eos_token_id", None)]
+    if hasattr(tokenizer, "backend_tokenizer") or type(tokenizer).__module__.startswith("tokenizers"):
+        added = getattr(tokenizer, "backend_tokenizer", tokenizer).encode("", add_special_tokens=True).ids
+        candidates += added[:1]
+    config = getattr(model, "config", None)
+    for source in (config, config.get_text_config() if config is not None else None):
+        candidates += [getattr(source, "bos_token_id", None), getattr(source, "eos_token_id", None)]
+    for candidate in candidates:
+        # Some configs list several EOS tokens; the first is the document's end.
+        first = candidate[0] if isinstance(candidate, list) and candidate else candidate
+        if isinstance(first, int) and first >= 0:
+            return first
+    raise InputError(
+        "tokenizer: no BOS and no EOS token is set in tokenizer or model config; expected one of them, "
+        "because the first token of a text is scored given it (pass prefix_id to name the token)"
+    )
+
+
+def _utf8_or_none(text: object, row: int) -> str | None:
+    if not isinstance(text, str):
+        raise InputError(f"texts[{row}]: found {type(text).__name__}, expected str")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return None
+    return text
+
+
+def _byte_level_ids(raw: "tokenizers.Tokenizer") -> frozenset[int]:
+    """The ids whose name has one character per byte (GPT-2's alphabet); added tokens are named by their text."""
+    description = json.loads(raw.to_str())
+    if '"ByteLevel"' not in json.dumps([description["pre_tokenizer"], description["decoder"]]):
+        return frozenset()
+    return frozenset(raw.get_vocab(with_added_tokens=False).values()) - raw.get_added_tokens_decoder().keys()
+
+
+def _first_token_bytes(text: str, encoding: Any, byte_level: bool) -> int:
+    """UTF-8 bytes of `text` up to the end of its first token.
+
+    Offsets count characters, so a token that may end inside a character is measured by its name: a byte-level name has
+    one character per byte, a byte-fallback name (``<0xE2>``) is one byte.
+    """
+    name = encoding.tokens[0]
+    if byte_level:
+        prefix_space = name.startswith("Ġ") and not text.startswith(" ")
+        return len(name) - prefix_space
+    if len(name) == 6 and name.startswith("<0x") and name.endswith(">"):
+        return 1
+    span = encoding.token_to_chars(0)
+    return len(text[: span[1]].encode()) if span else 0

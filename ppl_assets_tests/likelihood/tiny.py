@@ -1,0 +1,29 @@
+"""Tiny tokenizers and a naive scorer for the tests of the likelihood room."""
+
+from typing import Any
+
+import numpy as np
+import tokenizers
+import torch
+from tokenizers import decoders, models, pre_tokenizers
+
+
+def byte_tokenizer() -> tokenizers.Tokenizer:
+    """One token per UTF-8 byte (ids 0 to 255), ``<s>`` is 256 and ``</s>`` is 257."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    raw = tokenizers.Tokenizer(models.BPE({letter: i for i, letter in enumerate(alphabet)}, []))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    raw.add_special_tokens(["<s>", "</s>"])
+    return raw
+
+
+def nll_by_loop(model: Any, tokenizer: tokenizers.Tokenizer, text: str, *, prefix: int) -> list[float]:
+    """Nats of each token of one text: full logits of this text alone, log-softmax in float64."""
+    ids = [prefix, *tokenizer.encode(text, add_special_tokens=False).ids]
+    if len(ids) == 1:
+        return []
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([ids[:-1]])).logits[0].double().numpy()
+    log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    return [-log_p[i, token] for i, token in enumerate(ids[1:])]
