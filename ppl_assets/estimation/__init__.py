@@ -1,0 +1,62 @@
+"""Rank correlations between text losses and errors over models, and whether they can be trusted.
+
+The estimand is, for each text or domain, the rank correlation over models between its bits per byte and a target's
+error. Ties get mid-ranks; a missing loss leaves its model out of that text alone; constants give NaN with a warning.
+The unit of observation in all inference is the model family: checkpoints and sizes of one recipe are not independent.
+
+`product`, `sign`, `sign_cdf`, `sign_sign`, `spearmanr` take the place of the functions of the same names in the package
+``perplexity-correlations``; `kendall` adds tau-b. `estimate_domains` adds intervals, p-values and stability,
+`signal_gate` says whether the evidence carries a choice at all, `rank_prediction` checks it on held-out families,
+`target_errors` makes errors of task metrics, `effective_models` counts what the pool is worth.
+
+Modules load numba and scipy inside functions: importing this room costs numpy and nothing else.
+"""
+
+from ppl_assets.estimation.domain_estimates import DomainEstimates, estimate_domains
+from ppl_assets.estimation.gate import GateVerdict, signal_gate
+from ppl_assets.estimation.independence import duplicates, effective_models, gain_of_candidate
+from ppl_assets.estimation.rank_correlation import (
+    kendall,
+    model_counts,
+    product,
+    sign,
+    sign_cdf,
+    sign_sign,
+    spearmanr,
+)
+from ppl_assets.estimation.rank_prediction import RankPrediction, rank_prediction
+from ppl_assets.estimation.targets import (
+    TargetErrors,
+    check_orientation,
+    contrast_target,
+    not_separable,
+    target_correlations,
+    target_errors,
+    task_errors,
+)
+
+__all__ = [
+    "product",
+    "sign",
+    "sign_cdf",
+    "sign_sign",
+    "spearmanr",
+    "kendall",
+    "model_counts",
+    "estimate_domains",
+    "DomainEstimates",
+    "signal_gate",
+    "GateVerdict",
+    "rank_prediction",
+    "RankPrediction",
+    "target_errors",
+    "TargetErrors",
+    "task_errors",
+    "check_orientation",
+    "target_correlations",
+    "not_separable",
+    "contrast_target",
+    "effective_models",
+    "gain_of_candidate",
+    "duplicates",
+]

@@ -1,0 +1,140 @@
+"""Does the evidence carry a choice at all? Decided per target, before anything expensive.
+
+Three questions. Do domains differ by more than noise allows (`heterogeneity_p`)? Would other families say the same
+(`reliability`)? Does choosing predict held-out families better than the pool's mean loss (`delta_r2`)? All are about
+what a domain says beyond the pool's mean loss: that better models have lower losses everywhere needs no selection.
+
+Heterogeneity is tested by flipping the sign of whole families' score contributions (Hemerik, Goeman, Finos, JRSS-B 82,
+2020), which keeps every dependence between domains and inside families. Reliability is the Spearman-Brown corrected
+correlation, across domains, of estimates from complementary halves of the families.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ppl_assets.estimation.domain_estimates import canonical_order, single_target
+from ppl_assets.estimation.domain_scores import family_scores, mean_loss, partial
+from ppl_assets.estimation.independence import effective_models
+from ppl_assets.estimation.inputs import family_index, loss_matrix
+from ppl_assets.estimation.rank_prediction import rank_prediction
+from ppl_assets.estimation.resampling import half_weights, replicate_correlations
+
+Verdict = Literal["select", "weak", "abstain"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateVerdict:
+    """`verdict` with its `reason`, and the numbers behind: models, a correlation, a p-value, a difference of R2."""
+
+    verdict: Verdict
+    reason: str
+    effective_models: float
+    reliability: float
+    heterogeneity_p: float
+    delta_r2: float
+
+
+def signal_gate(
+    bpb_MD: np.ndarray,
+    error_M: np.ndarray,
+    *,
+    families: Sequence[str],
+    models: Sequence[str] | None = None,
+    seed: int = 0,
+    flips: int = 999,
+    pairs: int = 50,
+    alpha: float = 0.05,
+    reliability_floor: float = 0.5,
+) -> GateVerdict:
+    """Say ``select``, ``weak`` or ``abstain`` for one target; arguments as in `estimate_domains`.
+
+    ``abstain`` unless domains differ beyond noise at level `alpha`; ``select`` if, besides, halves of the families
+    agree (`reliability_floor`, over `pairs` random halvings) and held-out ranks are predicted better than from the
+    mean loss.
+
+    Raises:
+        InputError: as `estimate_domains`.
+    """
+    x_MD = loss_matrix(bpb_MD, models=models)
+    y_M = single_target(error_M, len(x_MD), models=models)
+    family_M = family_index(families, len(x_MD))
+    order = canonical_order(x_MD, y_M, family_M)
+    x_MD, y_M, family_M = x_MD[order], y_M[order], family_M[order]
+    rng = np.random.default_rng(seed)
+    labels = [str(family) for family in family_M]
+    p_value = _heterogeneity(family_scores(x_MD, y_M, mean_loss(x_MD), family_M), flips, rng)
+    reliability = _reliability(x_MD, y_M, family_M, pairs, rng)
+    gain = rank_prediction(x_MD, y_M, families=labels).delta_r2
+    effective = effective_models(y_M, families=labels)
+    verdict, reason = _decide(p_value, reliability, gain, effective, alpha, reliability_floor)
+    return GateVerdict(
+        verdict=verdict,
+        reason=reason,
+        effective_models=effective,
+        reliability=reliability,
+        heterogeneity_p=p_value,
+        delta_r2=gain,
+    )
+
+
+def _decide(
+    p_value: float, reliability: float, gain: float, effective: float, alpha: float, floor: float
+) -> tuple[Verdict, str]:
+    size = f"about {effective:.0f} independent models"
+    if not p_value <= alpha:
+        return "abstain", (
+            f"With {size}, the differences between domains are no larger than chance would make them "
+            f"(p = {p_value:.2f}), so choosing among them would be choosing noise."
+        )
+    if not reliability >= floor:
+        return "weak", (
+            f"Domains differ (p = {p_value:.3f}), but two halves of the model families agree too little on which ones "
+            f"(reliability {reliability:.2f}, {floor:.2f} needed), so expect the choice to change with the models."
+        )
+    if not gain > 0:
+        return "weak", (
+            f"Domains differ and halves of the families agree (reliability {reliability:.2f}), but the chosen domains "
+            f"predict unseen families no better than the mean loss does (R2 {gain:+.3f}), so expect little."
+        )
+    return "select", (
+        f"With {size}, domains differ beyond chance (p = {p_value:.3f}), halves of the families agree on which "
+        f"(reliability {reliability:.2f}), and choosing predicts unseen families better (R2 {gain:+.3f})."
+    )
+
+
+def _heterogeneity(score_FD: np.ndarray, flips: int, rng: np.random.Generator) -> float:
+    """p-value of "no domain says anything beyond the pool's mean loss": sum of squared statistics under sign flips."""
+    norm_D = np.sqrt((score_FD**2).sum(axis=0))
+    unit_FD = score_FD[:, norm_D > 0] / norm_D[norm_D > 0]
+    observed = (unit_FD.sum(axis=0) ** 2).sum()
+    # |signs . unit|^2 = signs' (unit unit') signs: the Gram matrix of families replaces the domains.
+    gram_FF = unit_FD @ unit_FD.T
+    sign_RF = rng.choice([-1.0, 1.0], size=(flips, len(score_FD)))
+    flipped_R = np.einsum("rf,fg,rg->r", sign_RF, gram_FF, sign_RF, optimize=True)
+    # A flip of all families or of none reproduces the observed value up to rounding: count it as reached.
+    return float((1 + (flipped_R >= observed * (1 - 1e-12)).sum()) / (1 + flips))
+
+
+def _reliability(
+    x_MD: np.ndarray, y_M: np.ndarray, family_M: np.ndarray, pairs: int, rng: np.random.Generator
+) -> float:
+    """Mean correlation between halves of the families of the estimates given mean loss, stepped up to the full pool."""
+    half_MR = half_weights(family_M, pairs, rng).reshape(len(x_MD), -1)
+    pool_M = mean_loss(x_MD)
+    blocks = [
+        partial(rho[0], rho[1], cross[1])
+        for _, rho, cross in replicate_correlations(x_MD, np.stack([y_M, pool_M]), half_MR)
+    ]
+    given_DR = np.concatenate(blocks)
+    given_DR = given_DR[~np.isnan(given_DR).any(axis=1)]
+    if len(given_DR) < 3:
+        return float("nan")
+    first, second = given_DR[:, :pairs], given_DR[:, pairs:]
+    first, second = first - first.mean(axis=0), second - second.mean(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        agreement = (first * second).sum(axis=0) / np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
+    mean = float(np.nanmean(agreement)) if not np.isnan(agreement).all() else float("nan")
+    return 2 * mean / (1 + mean) if mean > -1 else float("nan")

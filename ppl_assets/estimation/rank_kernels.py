@@ -1,0 +1,155 @@
+"""Compiled loops for ranks: exact integers, one pass over the losses, no M x M x D temporary.
+
+Quantity: the centred double mid-rank of model k in a column, ``r_k = #{l: x_l < x_k} - #{l: x_l > x_k}``, which is
+twice the mid-rank minus (n + 1). A missing loss (NaN) compares false with everything, so it gets 0 and gives nothing
+to the others: pairwise-complete ranks come for free.
+
+Importing this module loads numba, so the rest of the room imports it inside functions. Compiled code is kept on disk
+(``cache=True``). Axis letters: M models, D domains or texts, T targets, R replicates.
+"""
+
+import numba
+import numpy as np
+
+TILE = 2048  # columns per tile: two float32 rows and their int8 ranks stay in the first-level cache
+
+
+@numba.njit(cache=True, nogil=True)
+def pairwise_ranks(x_MD: np.ndarray, rank_MD: np.ndarray) -> None:
+    """Add to `rank_MD` (zeros; int8 up to 127 models, int16 beyond) the centred double mid-ranks of each column."""
+    n_models, n_columns = x_MD.shape
+    for start in range(0, n_columns, TILE):
+        stop = min(start + TILE, n_columns)
+        for i in range(n_models):
+            x_i = x_MD[i, start:stop]
+            rank_i = rank_MD[i, start:stop]
+            for j in range(n_models):
+                x_j = x_MD[j, start:stop]
+                for d in range(stop - start):
+                    rank_i[d] += x_i[d] > x_j[d]
+                    rank_i[d] -= x_i[d] < x_j[d]
+
+
+@numba.njit(cache=True, nogil=True)
+def concordance(rank_MD: np.ndarray, sign_TP: np.ndarray, net_TD: np.ndarray, untied_D: np.ndarray) -> None:
+    """Kendall's numerator: sum over model pairs i > j of ``sign_tij sign(x_i - x_j)``; and pairs untied in x.
+
+    `sign_TP` holds sign(y_i - y_j) in the order (1,0), (2,0), (2,1), ... A missing loss must be marked by the lowest
+    integer of the rank's type: its pairs count for nothing.
+    """
+    n_models, n_columns = rank_MD.shape
+    n_targets = sign_TP.shape[0]
+    missing = np.iinfo(rank_MD.dtype).min
+    step = np.empty(TILE, np.int32)
+    for start in range(0, n_columns, TILE):
+        stop = min(start + TILE, n_columns)
+        pair = 0
+        for i in range(n_models):
+            for j in range(i):
+                for d in range(start, stop):
+                    a, b = rank_MD[i, d], rank_MD[j, d]
+                    known = (a != missing) & (b != missing)
+                    step[d - start] = ((a > b) - (a < b)) * known
+                for d in range(start, stop):
+                    untied_D[d] += abs(step[d - start])
+                for t in range(n_targets):
+                    sign = sign_TP[t, pair]
+                    if sign != 0:
+                        for d in range(start, stop):
+                            net_TD[t, d] += sign * step[d - start]
+                pair += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def weighted_sums(x_MD: np.ndarray, weight_TM: np.ndarray, sum_TD: np.ndarray) -> None:
+    """``sum_td += sum_k weight_tk x_kd`` with float64 accumulation whatever the storage type of `x_MD`."""
+    n_models, n_columns = x_MD.shape
+    for start in range(0, n_columns, TILE):
+        stop = min(start + TILE, n_columns)
+        for k in range(n_models):
+            for t in range(weight_TM.shape[0]):
+                weight = weight_TM[t, k]
+                for d in range(start, stop):
+                    sum_TD[t, d] += weight * np.float64(x_MD[k, d])
+
+
+@numba.njit(cache=True, nogil=True)
+def weighted_rank_rows(order: np.ndarray, value: np.ndarray, weight_MR: np.ndarray, rank_MR: np.ndarray) -> None:
+    """Centred double mid-ranks of the models in `order` (ascending `value`), once per column of weights.
+
+    A model of weight w stands for w tied copies; only the rows named in `order` are written.
+    """
+    n_replicates = weight_MR.shape[1]
+    below = np.zeros(n_replicates, np.float32)
+    total = np.zeros(n_replicates, np.float32)
+    group = np.empty(n_replicates, np.float32)
+    for k in order:
+        total += weight_MR[k]
+    first = 0
+    while first < len(order):
+        last = first
+        group[:] = 0
+        while last < len(order) and value[order[last]] == value[order[first]]:
+            group += weight_MR[order[last]]
+            last += 1
+        for i in range(first, last):
+            for r in range(n_replicates):
+                rank_MR[order[i], r] = 2 * below[r] + group[r] - total[r]
+        below += group
+        first = last
+
+
+@numba.njit(cache=True, nogil=True)
+def replicate_spearman(
+    x_MD: np.ndarray,
+    order_DM: np.ndarray,
+    y_TM: np.ndarray,
+    weight_MR: np.ndarray,
+    rho_TDR: np.ndarray,
+    cross_TDR: np.ndarray,
+) -> None:
+    """Spearman's rho of every column with every target, ranked anew in every weighted replicate of the models.
+
+    `order_DM` sorts the models of a column, NaN last. Each column uses only the models it has; `cross_TDR` is the
+    correlation, over those same models, of every target with the first one. An undefined correlation is NaN.
+    """
+    n_models, n_columns = x_MD.shape
+    n_targets, n_replicates = y_TM.shape[0], weight_MR.shape[1]
+    weighted_TMR = np.zeros((n_targets, n_models, n_replicates), np.float32)
+    square_TR = np.zeros((n_targets, n_replicates), np.float32)
+    cross_TR = np.zeros((n_targets, n_replicates), np.float32)
+    rank_MR = np.zeros((n_models, n_replicates), np.float32)
+    net_TR = np.empty((n_targets, n_replicates), np.float32)
+    square_R = np.empty(n_replicates, np.float32)
+    present = np.zeros(n_models, np.bool_)
+    for d in range(n_columns):
+        x = x_MD[:, d]
+        here = x == x
+        if d == 0 or (here != present).any():
+            present = here
+            square_TR[:] = 0
+            cross_TR[:] = 0
+            for t in range(n_targets):
+                order_y = np.argsort(y_TM[t])
+                weighted_rank_rows(order_y[present[order_y]], y_TM[t], weight_MR, rank_MR)
+                for k in np.flatnonzero(present):
+                    for r in range(n_replicates):
+                        weighted_TMR[t, k, r] = weight_MR[k, r] * rank_MR[k, r]
+                        square_TR[t, r] += weighted_TMR[t, k, r] * rank_MR[k, r]
+                        cross_TR[t, r] += weighted_TMR[0, k, r] * rank_MR[k, r]
+        order = order_DM[d, : present.sum()]
+        weighted_rank_rows(order, x, weight_MR, rank_MR)
+        net_TR[:] = 0
+        square_R[:] = 0
+        for k in order:
+            for r in range(n_replicates):
+                square_R[r] += weight_MR[k, r] * rank_MR[k, r] ** 2
+            for t in range(n_targets):
+                for r in range(n_replicates):
+                    net_TR[t, r] += rank_MR[k, r] * weighted_TMR[t, k, r]
+        for t in range(n_targets):
+            for r in range(n_replicates):
+                scale = square_R[r] * square_TR[t, r]
+                rho_TDR[t, d, r] = net_TR[t, r] / np.sqrt(scale) if scale > 0 else np.nan
+                scale = square_TR[0, r] * square_TR[t, r]
+                cross_TDR[t, d, r] = cross_TR[t, r] / np.sqrt(scale) if scale > 0 else np.nan
