@@ -1,0 +1,211 @@
+"""The mixture of one target: weight, tokens, decision and reason for every domain.
+
+Quantities: weights and caps as shares of the mixture, tokens as integers that sum to the budget. Axis letter: D
+domains.
+A decision is one of
+
+- `selected`: the domain fills its cap;
+- `partial`: it was chosen, but gets less than its cap;
+- `not selected`: it gets nothing but its part of the safety margin;
+- `excluded`: it could not compete (policy, no estimate, no text); its weight is 0;
+- `fallback`: the gate found no evidence that carries a choice, so the pool's own distribution is used.
+
+It does not know what training on a domain does: an estimate is an association over models, not an effect.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ppl_assets.errors import InputError, suggestion
+from ppl_assets.mixture.caps import integer_tokens
+from ppl_assets.mixture.objective import Objective, best_weights, pool_within_caps
+from ppl_assets.mixture.projection import SUM_TOLERANCE, Vector
+from ppl_assets.mixture.reasons import Decision, mixture_reasons
+
+Verdict = Literal["select", "weak", "abstain"]
+
+# A weight this close to its cap, relative to the cap, fills it: projections are exact to a few 2^-53.
+FULL = 1 - 1e-12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """D domains that compete for one target. Domains that may not compete stay in, with a reason in `excluded`."""
+
+    domains: Sequence[str]
+    """Unique names."""
+
+    estimate_D: Vector
+    """Higher is better; NaN where no estimate could be made."""
+
+    cap_D: Vector
+    """Largest share of the mixture, 0 or more (`caps.availability_caps`)."""
+
+    pool_D: Vector
+    """What the pool holds of each domain, in tokens or as a share: 0 or more."""
+
+    stderr_D: Vector | None = None
+    """Standard error of the estimate; needed for a lower-confidence objective."""
+
+    excluded: Mapping[str, str] = field(default_factory=dict)
+    """Reason by domain name, for domains that may not be used (policy, licence, retired)."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that differ, repeated or unknown names, and numbers out of range; make vectors float64."""
+        names, known = list(self.domains), set(self.domains)
+        for field_name in ("estimate_D", "cap_D", "pool_D", "stderr_D"):
+            if getattr(self, field_name) is None:
+                continue
+            vector = np.asarray(getattr(self, field_name), dtype=np.float64)
+            object.__setattr__(self, field_name, vector)
+            if vector.shape != (len(names),):
+                raise InputError(
+                    f"{field_name} has shape {vector.shape}: expected one number per domain ({len(names)})"
+                )
+        if len(known) != len(names):
+            twice = next(name for i, name in enumerate(names) if name in names[:i])
+            raise InputError(f"domain {twice!r} is given twice: expected unique names")
+        for name in self.excluded:
+            if name not in known:
+                raise InputError(f"{name!r} is excluded but is no domain{suggestion(name, names)}")
+        for field_name in ("cap_D", "pool_D"):
+            vector = getattr(self, field_name)
+            for i in np.flatnonzero(~(np.isfinite(vector) & (vector >= 0))):
+                raise InputError(f"{field_name} of domain {names[i]!r} is {vector[i]}: expected 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixture:
+    """The answer for one target, in the order of the candidates."""
+
+    domains: Sequence[str]
+    weight_D: Vector
+    cap_D: Vector
+    estimate_D: Vector
+    tokens_D: NDArray[np.int64]
+    decision_D: Sequence[Decision]
+    reason_D: Sequence[str]
+
+    def frame(self, target: str) -> pl.DataFrame:
+        """Rows of the table `pretraining_mixture`; an estimate that is NaN becomes null."""
+        return pl.DataFrame(
+            {
+                "target": [target] * len(self.domains),
+                "domain": list(self.domains),
+                "weight": self.weight_D,
+                "cap": self.cap_D,
+                "estimate": self.estimate_D,
+                "tokens": self.tokens_D,
+                "decision": list(self.decision_D),
+                "reason": list(self.reason_D),
+            },
+            schema_overrides={"target": pl.String, "domain": pl.String, "decision": pl.String, "reason": pl.String},
+        ).with_columns(pl.col("estimate").fill_nan(None))
+
+
+def mix(
+    candidates: Candidates, *, budget: int, verdict: Verdict | None = None, objective: Objective | None = None
+) -> Mixture:
+    """The mixture of one target under its caps.
+
+    Args:
+        candidates: domains with estimates, caps, shares of the pool, and the reasons why some may not be used.
+        budget: tokens of the training run.
+        verdict: of the gate; None where the study switches the gate off. On `abstain` every domain that may be used
+            keeps its share of the pool, within its cap, whether it has an estimate or not.
+        objective: what counts as best; by default the linear projection.
+
+    Returns:
+        Weights that sum to 1 within 1e-12 and never pass a cap, tokens that sum to the budget, a decision and a
+        sentence for each domain.
+
+    Raises:
+        InputError: nothing can be used, or what can be used is less than the budget.
+    """
+    objective = objective or Objective()
+    falls_back = verdict == "abstain"
+    barred = _barred(candidates, objective, needs_estimate=not falls_back)
+    open_D = np.array([name not in barred for name in candidates.domains], dtype=bool)
+    cap_D, pool_D = candidates.cap_D[open_D], candidates.pool_D[open_D]
+    _require_enough(cap_D, n_barred=len(barred), budget=budget)
+    score_D = _scores(candidates, objective)
+    pool_share_D, weight_D = np.zeros(open_D.size), np.zeros(open_D.size)
+    pool_share_D[open_D] = pool_within_caps(pool_D, cap_D)
+    if falls_back:
+        weight_D = pool_share_D.copy()
+    else:
+        weight_D[open_D] = best_weights(score_D[open_D], pool_D, cap_D, objective)
+    kept_D = objective.safety_margin * pool_share_D
+    decisions = _decisions(weight_D, kept_D, candidates.cap_D, open_D, falls_back=falls_back)
+    reasons = mixture_reasons(
+        decisions=decisions,
+        weight_D=weight_D,
+        cap_D=candidates.cap_D,
+        pool_share_D=pool_share_D,
+        score_D=np.where(open_D, score_D, np.nan),
+        kept_D=kept_D,
+        barred=[barred.get(name, "") for name in candidates.domains],
+        weak=verdict == "weak",
+        objective=objective,
+    )
+    return Mixture(
+        domains=candidates.domains,
+        weight_D=weight_D,
+        cap_D=candidates.cap_D,
+        estimate_D=candidates.estimate_D,
+        tokens_D=integer_tokens(weight_D, budget),
+        decision_D=decisions,
+        reason_D=reasons,
+    )
+
+
+def _barred(candidates: Candidates, objective: Objective, *, needs_estimate: bool) -> dict[str, str]:
+    """Why each domain that cannot compete cannot, by name; policy comes before missing evidence."""
+    empty_D = (candidates.cap_D == 0) | (candidates.pool_D == 0)
+    unknown_D = ~np.isfinite(_scores(candidates, objective))
+    barred = dict(candidates.excluded)
+    for i in np.flatnonzero(empty_D).tolist():
+        barred.setdefault(candidates.domains[i], "the pool holds no text of it")
+    for i in np.flatnonzero(unknown_D & needs_estimate).tolist():
+        barred.setdefault(candidates.domains[i], "no estimate could be made for it")
+    return barred
+
+
+def _scores(candidates: Candidates, objective: Objective) -> Vector:
+    """Scores of all domains under the objective; NaN where the estimate or a needed standard error is missing."""
+    if objective.lower_confidence and candidates.stderr_D is None:
+        raise InputError("objective.lower_confidence is above 0, but no standard errors are given: expected stderr_D")
+    stderr_D = np.zeros(len(candidates.domains)) if candidates.stderr_D is None else candidates.stderr_D
+    return objective.score(candidates.estimate_D, stderr_D)
+
+
+def _require_enough(cap_D: Vector, *, n_barred: int, budget: int) -> None:
+    """Refuse candidates whose caps cannot fill the mixture, and say what would fit."""
+    total = math.fsum(cap_D)
+    if total >= 1 - SUM_TOLERANCE:
+        return
+    held = f"{cap_D.size} usable domains ({n_barred} are excluded) fill {total * budget:,.0f} tokens under their caps"
+    remedy = f"lower the budget to at most {math.floor(total * budget):,}"
+    if total > 0:
+        factor = math.ceil(100 / total) / 100
+        remedy += f", raise max_epochs to at least {factor:g} times what it is, or exclude fewer domains"
+    raise InputError(f"{held}, but the budget is {budget:,} tokens: {remedy}")
+
+
+def _decisions(
+    weight_D: Vector, kept_D: Vector, cap_D: Vector, open_D: NDArray[np.bool_], *, falls_back: bool
+) -> list[Decision]:
+    """The decision for every domain."""
+    if falls_back:
+        return ["fallback" if is_open else "excluded" for is_open in open_D]
+    chosen_D = weight_D > kept_D * (2 - FULL)
+    full_D = chosen_D & (weight_D >= FULL * cap_D)
+    code_D = np.where(~open_D, 0, np.where(full_D, 1, np.where(chosen_D, 2, 3)))
+    names: tuple[Decision, ...] = ("excluded", "selected", "partial", "not selected")
+    return [names[code] for code in code_D]

@@ -1,0 +1,89 @@
+"""The objective: which mixture counts as best, given estimates, their standard errors, the pool and the caps.
+
+Quantities: weights as shares of the mixture; estimates, standard errors and the temperature in one unit (correlation).
+Axis letter: D domains. Sources: Thrush, Potts, Hashimoto (arXiv 2409.05816) for the linear and quadratic projections;
+the exponential tilt of a pool by quality follows Wettig et al., QuRating (arXiv 2402.09739).
+It does not know whether the evidence carries a choice at all: that is the gate's verdict, see `decision`.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ppl_assets.errors import InputError
+from ppl_assets.mixture.projection import Vector, l2, linear, relative_entropy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """What to maximise over mixtures under the caps."""
+
+    projection: Literal["linear", "l2", "kl"] = "linear"
+    """`linear`: fill the best; `l2`: nearest to the estimates; `kl`: tilt the pool by exp(estimate / temperature)."""
+
+    lower_confidence: float = 0.0
+    """Standard errors subtracted from every estimate: 0 trusts the estimate, 1 to 2 asks for proof."""
+
+    temperature: float = 0.1
+    """For `kl`: small is all-or-nothing, large is the pool's own distribution; in the unit of the estimates."""
+
+    safety_margin: float = 0.0
+    """Fixed share of the mixture, from 0 to 1, kept on the pool's own distribution whatever the estimates say."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no mixture can follow."""
+        if self.projection not in ("linear", "l2", "kl"):
+            raise InputError(f"objective.projection is {self.projection!r}: expected 'linear', 'l2' or 'kl'")
+        if not (self.lower_confidence >= 0 and math.isfinite(self.lower_confidence)):
+            raise InputError(f"objective.lower_confidence is {self.lower_confidence}: expected 0 or more")
+        if not (self.temperature > 0 and math.isfinite(self.temperature)):
+            raise InputError(f"objective.temperature is {self.temperature}: expected a number above 0")
+        if not 0 <= self.safety_margin <= 1:
+            raise InputError(f"objective.safety_margin is {self.safety_margin}: expected a share from 0 to 1")
+
+    def score(self, estimate_D: Vector, stderr_D: Vector) -> Vector:
+        """The number by which domains compete: estimate minus `lower_confidence` standard errors."""
+        return estimate_D - self.lower_confidence * stderr_D if self.lower_confidence else estimate_D
+
+
+def pool_within_caps(pool_D: Vector, cap_D: Vector) -> Vector:
+    """The mixture under the caps nearest (in KL divergence) to the pool's own distribution: min(cap_j, s pool_j).
+
+    It is the pool itself wherever no cap binds.
+    """
+    return relative_entropy(np.log(pool_D), cap_D)
+
+
+def best_weights(score_D: Vector, pool_D: Vector, cap_D: Vector, objective: Objective) -> Vector:
+    """The best mixture: the safety margin on the pool within its caps, the rest projected under what the caps leave.
+
+    Args:
+        score_D: D finite scores, higher is better (`Objective.score`).
+        pool_D: D positive shares of the pool.
+        cap_D: D positive caps that sum to at least 1.
+        objective: what counts as best.
+
+    Returns:
+        D weights that sum to 1 within 1e-12, each at most its cap.
+    """
+    margin = objective.safety_margin
+    kept_D = margin * pool_within_caps(pool_D, cap_D)
+    left_D = np.maximum(cap_D - kept_D, 0.0)
+    if margin == 1 or math.fsum(left_D) <= 1 - margin:  # nothing to choose, or caps that only just suffice
+        return kept_D if margin == 1 else cap_D.copy()
+    open_D = left_D > 0
+    weight_D = kept_D
+    tau_D = left_D[open_D] / (1 - margin)
+    weight_D[open_D] += (1 - margin) * _project(score_D[open_D], pool_D[open_D], tau_D, objective)
+    return np.minimum(weight_D, cap_D)
+
+
+def _project(score_D: Vector, pool_D: Vector, tau_D: Vector, objective: Objective) -> Vector:
+    """The projection named by the objective."""
+    if objective.projection == "linear":
+        return linear(score_D, tau_D)
+    if objective.projection == "l2":
+        return l2(score_D, tau_D)
+    return relative_entropy(np.log(pool_D) + score_D / objective.temperature, tau_D)

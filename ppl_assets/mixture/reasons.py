@@ -1,0 +1,86 @@
+"""One sentence per domain that says why it got the share it got, for the table, the report and the certificate.
+
+Quantities: shares of the mixture in per cent, scores in the unit of the estimates. Axis letter: D domains.
+It repeats numbers that were decided elsewhere and decides nothing.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from scipy.stats import rankdata
+
+from ppl_assets.mixture.objective import Objective
+from ppl_assets.mixture.projection import Vector
+
+Decision = Literal["selected", "partial", "not selected", "excluded", "fallback"]
+
+
+def mixture_reasons(
+    *,
+    decisions: Sequence[Decision],
+    weight_D: Vector,
+    cap_D: Vector,
+    pool_share_D: Vector,
+    score_D: Vector,
+    kept_D: Vector,
+    barred: Sequence[str],
+    weak: bool,
+    objective: Objective,
+) -> list[str]:
+    """A sentence for each of D domains.
+
+    Args:
+        decisions: what was decided.
+        weight_D, cap_D: shares of the mixture.
+        pool_share_D: share of the pool within the caps.
+        score_D: scores that competed; NaN where a domain did not compete.
+        kept_D: part of the weight that is safety margin.
+        barred: why a domain could not compete; empty where it could.
+        weak: whether the gate called the evidence weak.
+        objective: what counted as best.
+    """
+    place_D = _places(score_D)
+    competed = int(np.isfinite(score_D).sum())
+    name = "lower bound of the estimate" if objective.lower_confidence else "estimate"
+    reasons = []
+    for i, decision in enumerate(decisions):
+        if decision == "excluded":
+            reasons.append(f"Excluded: {barred[i]}.")
+        elif decision == "fallback":
+            reasons.append(f"The evidence carries no choice for this target, so it keeps {_pool(pool_share_D[i])}.")
+        else:
+            ranked = f"Place {place_D[i]} of {competed} by {name} ({score_D[i]:.4g})"
+            got = _outcome(decision, weight_D[i], cap_D[i], pool_share_D[i], objective)
+            margin = f", of which {percent(kept_D[i])} is safety margin" if kept_D[i] > 0 else ""
+            caution = "; the evidence for this target is weak" if weak else ""
+            reasons.append(f"{ranked}: {got}{margin}{caution}.")
+    return reasons
+
+
+def percent(share: float) -> str:
+    """A share in per cent with three significant digits."""
+    return f"{100 * share:.3g} %"
+
+
+def _pool(share: float) -> str:
+    return f"its share of the pool ({percent(share)})"
+
+
+def _outcome(decision: Decision, weight: float, cap: float, pool_share: float, objective: Objective) -> str:
+    """What a domain that competed got, as the second half of a sentence."""
+    if decision == "selected":
+        return f"fills its cap of {percent(cap)} of the mixture"
+    if decision == "not selected":
+        return f"domains with better ones fill the mixture, it gets {percent(weight)}"
+    if objective.projection == "linear":
+        return f"at the boundary, gets {percent(weight)} of the mixture, which is what was left (cap {percent(cap)})"
+    return f"gets {percent(weight)} of the mixture, against {percent(pool_share)} of the pool (cap {percent(cap)})"
+
+
+def _places(score_D: Vector) -> list[int]:
+    """Place by decreasing score, equal scores sharing the best place; 0 where there is no score."""
+    known = np.isfinite(score_D)
+    place_D = np.zeros(score_D.size, dtype=int)
+    place_D[known] = rankdata(-score_D[known], method="min")
+    return place_D.tolist()
