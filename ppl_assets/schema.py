@@ -23,8 +23,8 @@ class Column:
 class Table:
     """One table of the lake.
 
-    `grain` says what one row is; `keys` identify it; `partition` names the key column whose values are Dagster
-    partitions (None: one file). Only tables with `published` go into ``warehouse.duckdb``: the others hold text or
+    `grain` says what one row is; `keys` identify it; `partition` names the column that has one file per value
+    (None: one file). Only tables with `published` go into ``warehouse.duckdb``: the others hold text or
     single chunks.
     """
 
@@ -49,6 +49,38 @@ TEXT, INT, REAL = pl.String(), pl.Int64(), pl.Float64()
 
 _TABLES = (
     Table(
+        name="imported_bpb",
+        grain="one model and domain whose loss was computed elsewhere",
+        keys=("slug", "domain"),
+        columns=(
+            Column("slug", TEXT, "the model"),
+            Column("family", TEXT, "models of one maker and recipe"),
+            Column("source", TEXT, "Hugging Face repository, where the file names one", nullable=True),
+            Column("revision", TEXT, "revision, where the file names one", nullable=True),
+            Column("domain", TEXT, "the domain"),
+            Column("nll", REAL, "negative log-likelihood of the domain's text, nats", nullable=True),
+            Column("tokens", INT, "tokens under the model's tokenizer", nullable=True),
+            Column("bytes", INT, "UTF-8 bytes", nullable=True),
+            Column("bpb", REAL, "bits per byte"),
+        ),
+    ),
+    Table(
+        name="imported_scores",
+        grain="one model, task and metric whose score was computed elsewhere",
+        keys=("slug", "task", "metric"),
+        columns=(
+            Column("slug", TEXT, "the model"),
+            Column("family", TEXT, "models of one maker and recipe"),
+            Column("source", TEXT, "Hugging Face repository, where the file names one", nullable=True),
+            Column("revision", TEXT, "revision, where the file names one", nullable=True),
+            Column("task", TEXT, "the task"),
+            Column("metric", TEXT, "the metric"),
+            Column("value", REAL, "its value"),
+            Column("stderr", REAL, "standard error over samples", nullable=True),
+            Column("samples", INT, "questions answered", nullable=True),
+        ),
+    ),
+    Table(
         name="domains",
         grain="one domain of the corpus",
         keys=("domain",),
@@ -63,10 +95,10 @@ _TABLES = (
             Column("pages", INT, "usable pages in the whole source, not only in the sample", nullable=True),
             Column("bytes", INT, "UTF-8 bytes of these pages", nullable=True),
             Column("tokens", INT, "reference tokens of these pages", nullable=True),
-            Column("language", TEXT, "language, where the source states it", nullable=True),
-            Column("license", TEXT, "licence, where the source states it", nullable=True),
-            Column("maker", TEXT, "who publishes the domain, where the source states it", nullable=True),
-            Column("policy", TEXT, "allow or deny"),
+            Column("language", TEXT, "language that most pages state", nullable=True),
+            Column("license", TEXT, "licence that most pages state", nullable=True),
+            Column("maker", TEXT, "who publishes the domain, as most pages state it", nullable=True),
+            Column("policy", TEXT, "allow, or deny where the rules leave out every page"),
             Column("policy_reason", TEXT, "the rule that decided, with its owner and date", nullable=True),
         ),
     ),
@@ -79,8 +111,8 @@ _TABLES = (
             Column(
                 "reason",
                 TEXT,
-                "empty, null, too_short, too_long, not_utf8, duplicate_id, exact_duplicate, near_duplicate, no_domain "
-                "or denied",
+                "empty, null, not_utf8, not_parsable, no_domain, denied, too_short, too_long, duplicate_id, "
+                "exact_duplicate, too_few_pages (in its domain) or near_duplicate (of a sampled page)",
             ),
             Column("pages", INT, "pages left out for this reason"),
             Column("bytes", INT, "UTF-8 bytes of these pages"),
@@ -88,9 +120,34 @@ _TABLES = (
         ),
     ),
     Table(
+        name="page_sample",
+        grain="one page drawn for the sample, before near duplicates are taken out",
+        keys=("page_id",),
+        published=False,
+        columns=(
+            Column("page_id", TEXT, "identity of the page within the study"),
+            Column("domain", TEXT, "the domain it belongs to"),
+            Column("split", TEXT, "training, scoring or benchmark"),
+        ),
+    ),
+    Table(
+        name="near_duplicates",
+        grain="one sampled page that was taken out because it nearly repeats another",
+        keys=("page_id",),
+        columns=(
+            Column("page_id", TEXT, "the page taken out"),
+            Column("domain", TEXT, "its domain"),
+            Column("split", TEXT, "its part of the corpus"),
+            Column("kept_page_id", TEXT, "the page that stays"),
+            Column("kept_split", TEXT, "that page's part of the corpus"),
+            Column("similarity", REAL, "Jaccard similarity of their word 5-grams"),
+        ),
+    ),
+    Table(
         name="pages",
         grain="one sampled page",
         keys=("page_id",),
+        partition="split",
         published=False,
         columns=(
             Column("page_id", TEXT, "identity of the page within the study"),
@@ -301,6 +358,18 @@ _TABLES = (
             Column("tokens", INT, "tokens of the budget that the domain gets"),
             Column("decision", TEXT, "selected, partial, not selected, excluded or fallback"),
             Column("reason", TEXT, "the decision in one sentence"),
+        ),
+    ),
+    Table(
+        name="artifacts",
+        grain="one published file",
+        keys=("artifact",),
+        partition="artifact",
+        published=False,
+        columns=(
+            Column("artifact", TEXT, "the asset that publishes it"),
+            Column("file", TEXT, "its path, relative to the state folder"),
+            Column("bytes", INT, "its size"),
         ),
     ),
     Table(

@@ -1,0 +1,88 @@
+"""Near duplicates: pages whose sets of word 5-grams have at least a given Jaccard similarity.
+
+Candidates come from MinHash signatures in locality-sensitive buckets (Broder 1997; Leskovec, Rajaraman, Ullman, "Mining
+of Massive Datasets", chapter 3), and each is checked against the true similarity, so none is dropped by chance. A pair
+is missed with the probability (1 - s^r)^b for similarity s, b bands and r rows.
+"""
+
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+_WORDS = re.compile(r"\w+")
+_SHINGLE_WORDS = 5
+_PERMUTATIONS = 128
+# Rows per band are the most for which a pair at the threshold is missed with at most this probability.
+_MISSED = 1e-3
+
+
+def shingles(text: str) -> np.ndarray:
+    """Sorted 64-bit hashes of the word 5-grams, case folded; fewer words are one shingle, none are none."""
+    words = np.fromiter((zlib.crc32(word.encode()) for word in _WORDS.findall(text.casefold())), dtype=np.uint64)
+    length = min(_SHINGLE_WORDS, len(words))
+    if length == 0:
+        return words
+    mixed = np.zeros(len(words) - length + 1, dtype=np.uint64)
+    for offset in range(length):
+        mixed = _mix(mixed + words[offset : offset + len(mixed)])
+    return np.unique(mixed)
+
+
+def near_duplicates(texts: Sequence[str], similarity: float) -> list[tuple[int, int, float]]:
+    """For each text that goes, which one stays: (goes, stays, their Jaccard similarity).
+
+    Texts come in order of priority: one stays unless it is a near duplicate of an earlier one that stays, so every text
+    that goes has its likeness among those that stay.
+    """
+    from datasketch import MinHash, MinHashLSH
+
+    rows = _rows_per_band(similarity)
+    index = MinHashLSH(num_perm=_PERMUTATIONS, params=(_PERMUTATIONS // rows, rows))
+    empty = MinHash(num_perm=_PERMUTATIONS, hashfunc=int)
+    kept: dict[int, np.ndarray] = {}
+    gone = []
+    for number, text in enumerate(texts):
+        found = shingles(text)
+        signature = empty.copy()
+        signature.update_batch(found >> np.uint64(32))
+        candidates = sorted(index.query(signature)) if len(found) else []
+        likeness = next(_alike(found, candidates, kept, similarity), None)
+        if likeness:
+            gone.append((number, *likeness))
+        elif len(found):
+            kept[number] = found
+            index.insert(number, signature)
+    return gone
+
+
+def jaccard(a: np.ndarray, b: np.ndarray) -> float:
+    """Size of the intersection over size of the union of two sorted sets, neither empty."""
+    shared = len(np.intersect1d(a, b, assume_unique=True))
+    return shared / (len(a) + len(b) - shared)
+
+
+def _alike(
+    found: np.ndarray, candidates: Sequence[int], kept: dict[int, np.ndarray], similarity: float
+) -> Iterator[tuple[int, float]]:
+    """Candidates that are near duplicates, with their similarity; sizes alone rule many out."""
+    for candidate in candidates:
+        other = kept[candidate]
+        if min(len(found), len(other)) >= similarity * max(len(found), len(other)):
+            value = jaccard(found, other)
+            if value >= similarity:
+                yield candidate, value
+
+
+def _rows_per_band(similarity: float) -> int:
+    """Rows per band, as many as the allowed misses permit: more rows mean fewer false candidates."""
+    chances = {rows: (1 - similarity**rows) ** (_PERMUTATIONS // rows) for rows in range(1, _PERMUTATIONS + 1)}
+    return max([rows for rows, missed in chances.items() if missed <= _MISSED], default=1)
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    """A bijection of 64-bit numbers that spreads them (the finalizer of MurmurHash3)."""
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        values = (values ^ (values >> np.uint64(33))) * np.uint64(factor)
+    return values ^ (values >> np.uint64(33))

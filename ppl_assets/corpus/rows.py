@@ -1,0 +1,297 @@
+"""Rows -> pages: Parquet and JSONL files, and datasets of the Hugging Face hub.
+
+One row is one page; the study names its columns. A row that lacks a text or a domain is a rejection, counted by
+reason. What concerns a whole file (no such column, cut off, not UTF-8) is an error, because every number after it would
+silently miss text.
+"""
+
+import glob
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ppl_assets.corpus.pages import Page, Rejection, text_rejection
+from ppl_assets.errors import InputError, suggestion
+from ppl_assets.study.schema import Files, HuggingFaceDataset, Study
+
+# A JSONL file has no schema: a column that none of so many rows has is taken to be missing, not merely rare.
+_ROWS_TO_FIND_A_COLUMN = 1000
+# Rows of a Parquet file decoded at once: web pages of 5 kB make this some megabytes.
+_PARQUET_BATCH_ROWS = 1000
+
+Row = Mapping[str, Any]
+Place = Callable[[int], str]
+
+
+def source_files(source: Files, study: Study) -> list[tuple[str, Path]]:
+    """The source's files, in order, each with the name that page ids carry: its path relative to the study.
+
+    Raises:
+        InputError: a path that is no file, a pattern without a match.
+    """
+    found: dict[str, Path] = {}
+    for pattern in source.paths:
+        expanded = str(Path(pattern).expanduser())
+        is_pattern = glob.has_magic(expanded) and not study.path(pattern).exists()
+        names = sorted(glob.glob(expanded, root_dir=study.folder, recursive=True)) if is_pattern else [expanded]
+        files = {Path(name).as_posix(): study.path(name) for name in names if study.path(name).is_file()}
+        if not files:
+            what = "no file matches the pattern" if is_pattern else "no such file"
+            raise InputError(f"corpus.source.paths: {what} {str(study.path(pattern))!r}")
+        found |= files
+    return sorted(found.items())
+
+
+def file_pages(source: Files, study: Study) -> Iterator[Page | Rejection]:
+    """Pages of Parquet or JSONL files; the default page id is the file's name and the row or line, from 1."""
+    read = _parquet_rows if source.kind == "parquet" else _jsonl_rows
+    for name, path in source_files(source, study):
+        yield from _pages(source, read(path, columns_of(source)), name, _place(path, source.kind))
+
+
+def dataset_pages(source: HuggingFaceDataset, study: Study) -> Iterator[Page | Rejection]:
+    """Pages of a dataset on the hub, streamed, or of a local folder that `dataset` names relative to the study."""
+    import datasets
+
+    folder = study.path(source.dataset)
+    name = str(folder) if folder.is_dir() else source.dataset
+    where = f"dataset {source.dataset!r} at revision {source.revision!r}"
+
+    def rows() -> Iterator[tuple[int, Row]]:
+        try:
+            stream = datasets.load_dataset(
+                name, source.subset, split=source.split, revision=source.revision, streaming=True
+            )
+            yield from enumerate(_checked_rows(iter(stream), columns_of(source), where), start=1)
+        except InputError:
+            raise
+        except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+            raise InputError(f"{where}, split {source.split!r}: cannot be read: {error}") from error
+
+    return _pages(source, rows(), source.dataset, lambda row: f"{where}, row {row}")
+
+
+def columns_of(source: Files | HuggingFaceDataset) -> list[str]:
+    """The columns that a study names, text first."""
+    optional = (source.id, source.domain, source.url, source.language, source.license, source.maker, source.group)
+    return list(dict.fromkeys([source.text, *(column for column in optional if column is not None)]))
+
+
+@lru_cache(maxsize=1)
+def _suffixes() -> Callable[[str], Any]:
+    """The public-suffix rules that tldextract carries; nothing is fetched, nothing is cached on disk."""
+    import tldextract
+
+    return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
+
+
+def registered_domain(url: str) -> str | None:
+    """The registered domain of a URL, in lower case; None for an IP address or a host without one."""
+    return _suffixes()(url).top_domain_under_public_suffix.lower() or None
+
+
+def _pages(
+    source: Files | HuggingFaceDataset, rows: Iterator[tuple[int, Row]], name: str, place: Place
+) -> Iterator[Page | Rejection]:
+    """Rows with their numbers as pages or rejections."""
+    for number, row in rows:
+
+        def value(column: str | None, row: Row = row, number: int = number) -> str | None:
+            return None if column is None else _attribute(row.get(column), column, place, number)
+
+        page_id = value(source.id) or f"{name}:{number}"
+        url = value(source.url)
+        domain = value(source.domain) if url is None else registered_domain(url)
+        text = row.get(source.text)
+        if text is not None and not isinstance(text, str):
+            raise InputError(f"{place(number)}: {source.text!r} is {_type(text)}, expected text")
+        rejected = text_rejection(text)
+        if domain is None:
+            n_bytes = len((text or "").encode("utf-8", "surrogatepass"))
+            yield Rejection(page_id=page_id, domain="", reason="no_domain", bytes=n_bytes)
+        elif rejected:
+            yield Rejection(page_id=page_id, domain=domain, reason=rejected[0], bytes=rejected[1])
+        else:
+            yield Page(
+                page_id=page_id,
+                domain=domain,
+                text=text or "",
+                domain_group=value(source.group),
+                language=value(source.language),
+                license=value(source.license),
+                maker=value(source.maker),
+            )
+
+
+def _attribute(value: Any, column: str, place: Place, number: int) -> str | None:
+    """A short column's value as text; None where it is null or empty."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise InputError(f"{place(number)}: {column!r} is {_type(value)}, expected text or a whole number")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{place(number)}: {column!r} holds half of a surrogate pair, expected UTF-8") from error
+    return value
+
+
+def _type(value: Any) -> str:
+    """What a value is, in an error message."""
+    return f"{type(value).__name__} {str(value)[:40]!r}"
+
+
+def _place(path: Path, kind: str) -> Place:
+    """Names a row of a file in errors."""
+    return lambda number: f"{path}, {'line' if kind == 'jsonl' else 'row'} {number}"
+
+
+def _missing_column(where: str, column: str, present: list[str]) -> InputError:
+    """The error for a column that a file or dataset does not have."""
+    hint = suggestion(column, present) or f"; it has {', '.join(map(repr, sorted(present))) or 'none'}"
+    return InputError(f"{where}: no column {column!r}{hint}")
+
+
+def _checked_rows(rows: Iterator[Row], columns: list[str], where: str) -> Iterator[Row]:
+    """The rows, unless one of the columns is in none of them."""
+    missing, seen, number = dict.fromkeys(columns), dict[str, None](), 0
+    for number, row in enumerate(rows, start=1):
+        if missing:
+            seen |= dict.fromkeys(row)
+            missing = {column: None for column in missing if column not in row}
+            if missing and number == _ROWS_TO_FIND_A_COLUMN:
+                break
+        yield row
+    if missing and number:
+        raise _missing_column(where, next(iter(missing)), list(seen))
+
+
+def _parquet_rows(path: Path, columns: list[str]) -> Iterator[tuple[int, Row]]:
+    """Rows of a Parquet file, numbered from 1, a batch at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    row = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_parquet_columns(path, file.schema_arrow, columns)
+            for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS, columns=columns):
+                for values in batch.to_pylist():
+                    row += 1
+                    yield row, values
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}, after row {row}: not a complete Parquet file: {error}") from error
+    except UnicodeDecodeError as error:
+        rows = f"rows {row + 1} to {row + _PARQUET_BATCH_ROWS}"
+        raise InputError(f"{path}, {rows}: not UTF-8 ({error.reason}); expected UTF-8 text") from error
+
+
+def _check_parquet_columns(path: Path, schema: Any, columns: list[str]) -> None:
+    """Refuse a Parquet file without the columns, or whose columns hold no text."""
+    import pyarrow as pa
+
+    for column in columns:
+        if column not in schema.names:
+            raise _missing_column(str(path), column, schema.names)
+        dtype = schema.field(column).type
+        dtype = dtype.value_type if pa.types.is_dictionary(dtype) else dtype
+        is_text = pa.types.is_string(dtype) or pa.types.is_large_string(dtype) or pa.types.is_string_view(dtype)
+        is_key = column != columns[0] and pa.types.is_integer(dtype)
+        if not (is_text or is_key or pa.types.is_null(dtype)):
+            raise InputError(f"{path}: column {column!r} is {dtype}, expected text")
+
+
+def _jsonl_rows(path: Path, columns: list[str]) -> Iterator[tuple[int, Row]]:
+    """Objects of a JSONL file with their line numbers from 1; blank lines are passed over."""
+    numbers: list[int] = [0]
+
+    def rows() -> Iterator[Row]:
+        for number, line in enumerate(_lines(path), start=1):
+            if line.strip():
+                numbers[0] = number
+                yield _json_object(line, f"{path}, line {number}")
+
+    for row in _checked_rows(rows(), columns, str(path)):
+        yield numbers[0], row
+
+
+def _json_object(line: bytes, where: str) -> Row:
+    """The JSON object that a line holds."""
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: byte {error.start} of the line is not UTF-8; expected UTF-8 text") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not JSON ({error}); expected one JSON object per line") from error
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: found {_type(row)}, expected one JSON object per line")
+    return row
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Lines of a plain, .gz or .zst file, as bytes."""
+    import zstandard
+
+    number = 0
+    try:
+        with _open(path) as file:
+            for line in file:
+                number += 1
+                yield line
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+        raise InputError(f"{path}, after line {number}: cut off or unreadable: {error}") from error
+
+
+def _open(path: Path) -> io.BufferedIOBase:
+    """A file's bytes, decompressed by its suffix."""
+    if path.suffix == ".gz":
+        return gzip.GzipFile(path)
+    if path.suffix == ".zst":
+        return io.BufferedReader(_ZstdReader(path))
+    return path.open("rb")
+
+
+class _ZstdReader(io.RawIOBase):
+    """Decompressed bytes of a .zst file of any number of frames.
+
+    zstandard's own reader ends without a word where a file was cut off inside a frame.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._frame: Any = None
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            block = self._frame.unused_data if self._frame and self._frame.eof else b""
+            block = block or self._file.read(io.DEFAULT_BUFFER_SIZE)
+            if not block:
+                if self._frame and not self._frame.eof:
+                    raise EOFError("the file ends inside a zstd frame")
+                return 0
+            self._ready = memoryview(self._decompress(block))
+        n_bytes = min(len(buffer), len(self._ready))
+        buffer[:n_bytes], self._ready = self._ready[:n_bytes], self._ready[n_bytes:]
+        return n_bytes
+
+    def _decompress(self, block: bytes) -> bytes:
+        import zstandard
+
+        if self._frame is None or self._frame.eof:
+            self._frame = zstandard.ZstdDecompressor().decompressobj()
+        return self._frame.decompress(block)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
