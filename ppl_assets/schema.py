@@ -45,7 +45,7 @@ class Table:
         return pl.Schema({column.name: column.dtype for column in self.columns})
 
 
-TEXT, INT, REAL = pl.String(), pl.Int64(), pl.Float64()
+TEXT, INT, REAL, BINARY = pl.String(), pl.Int64(), pl.Float64(), pl.Binary()
 
 _TABLES = (
     Table(
@@ -128,6 +128,10 @@ _TABLES = (
             Column("page_id", TEXT, "identity of the page within the study"),
             Column("domain", TEXT, "the domain it belongs to"),
             Column("split", TEXT, "training, scoring or benchmark"),
+            Column("order", INT, "seeded hash of the page id; the smallest are sampled"),
+            Column("digest", BINARY, "128-bit digest of the text"),
+            Column("bytes", INT, "UTF-8 bytes of the text"),
+            Column("tokens", INT, "reference tokens of the text"),
         ),
     ),
     Table(

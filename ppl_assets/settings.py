@@ -46,6 +46,16 @@ class Settings:
         return self.state / "tasks"
 
     @property
+    def imports(self) -> Path:
+        """Folder of files taken in by ``ppl-assets import``: one subfolder for BPB, one for scores."""
+        return self.state / "imports"
+
+    @property
+    def digests(self) -> Path:
+        """Folder of remembered file digests."""
+        return self.state / "digests"
+
+    @property
     def warehouse_file(self) -> Path:
         """The published DuckDB file."""
         return self.state / "warehouse.duckdb"

@@ -229,7 +229,7 @@ class BuiltTask(Section):
     continuation_bytes: Count = 60
 
 
-MetricKind = Literal["accuracy", "error", "perplexity", "bits_per_byte"]
+MetricKind = Literal["accuracy", "error", "perplexity", "bpb"]
 
 
 class TargetTask(Section):
@@ -239,7 +239,7 @@ class TargetTask(Section):
     metric: Name
     kind: MetricKind = Field(
         description="accuracy (0 to 1, higher is better), error (0 to 1), perplexity (from 1, enters as its log) "
-        "or bits_per_byte"
+        "or bpb (bits per byte)"
     )
 
 
@@ -304,13 +304,23 @@ class Mixture(Section):
     keep: Share | None = Field(default=None, description="instead of a budget: share of the pool's tokens")
     max_epochs: float = Field(default=1.0, gt=0, le=4, description="how often a domain may be repeated")
     max_epochs_by_domain: dict[str, float] = Field(default={}, description="overrides, by domain pattern")
-    projection: Literal["linear", "l2"] = "linear"
+    projection: Literal["linear", "l2", "kl"] = Field(
+        default="linear", description="linear: fill the best domains; l2: nearest to the estimates; kl: tilt the pool"
+    )
+    lower_confidence: float = Field(default=0.0, ge=0, description="standard errors subtracted from every estimate")
+    temperature: float = Field(default=0.1, gt=0, description="for kl: small is all-or-nothing, large is the pool")
+    safety_margin: float = Field(default=0.0, ge=0, le=1, description="share kept on the pool's own distribution")
 
     @model_validator(mode="after")
     def _one_budget(self) -> "Mixture":
         if (self.budget_tokens is None) == (self.keep is None):
             raise ValueError("expected exactly one of 'budget_tokens' and 'keep'")
         return self
+
+    @property
+    def top_share(self) -> float:
+        """Share of domains that counts as selected where one is needed before caps are known."""
+        return self.keep or 0.1
 
 
 class PolicyRule(Section):

@@ -18,7 +18,7 @@ from ppl_assets.errors import InputError
 from ppl_assets.schema import TABLES, Table
 from ppl_assets.warehouse.lake import Lake
 
-_SQL_TYPES = {pl.String(): "VARCHAR", pl.Int64(): "BIGINT", pl.Float64(): "DOUBLE"}
+_SQL_TYPES = {pl.String(): "VARCHAR", pl.Int64(): "BIGINT", pl.Float64(): "DOUBLE", pl.Binary(): "BLOB"}
 
 
 def run_sql(

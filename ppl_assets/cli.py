@@ -1,0 +1,185 @@
+"""The command line. Exit code 0: done; 1: something failed; 2: bad input, told as a sentence."""
+
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ppl_assets.display import display_for, error_console
+from ppl_assets.errors import InputError
+from ppl_assets.settings import STATE_VARIABLE, STUDY_VARIABLE, Settings
+
+app = typer.Typer(
+    name="ppl-assets",
+    help="Choose pretraining data with evidence from public models, and say so when there is none.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+import_app = typer.Typer(help="Take in losses or scores that were computed elsewhere.", no_args_is_help=True)
+models_app = typer.Typer(help="Look at the models of the study.", no_args_is_help=True)
+app.add_typer(import_app, name="import")
+app.add_typer(models_app, name="models")
+
+State = Annotated[
+    Path | None, typer.Option("--state", envvar=STATE_VARIABLE, help="Folder of everything that is stored.")
+]
+StudyName = Annotated[
+    str | None, typer.Option("--study", envvar=STUDY_VARIABLE, help="Study file, or an embedded study (demo, paper).")
+]
+Select = Annotated[
+    list[str] | None, typer.Option("--select", help="Asset to bring up to date, with all that it needs; repeatable.")
+]
+
+EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
+
+
+def main() -> None:
+    """Entry point: bad input becomes a sentence on standard error and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        error_console().print(f"ppl-assets: {error}")
+        sys.exit(EXIT_BAD_INPUT)
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="Folder to write study.yaml into.")]) -> None:
+    """Write a commented study.yaml that runs as it is."""
+    from ppl_assets.study import embedded_text
+    from ppl_assets.warehouse import replace_file
+
+    path = folder / "study.yaml"
+    if path.exists():
+        raise InputError(f"{path}: exists already; choose another folder, or delete it first")
+    replace_file(path, embedded_text("demo"))
+    Console().print(f"{path}\nRun it with: ppl-assets run --study {path} --state {folder / '.ppl'}", soft_wrap=True)
+
+
+@app.command()
+def run(study: StudyName = None, state: State = None, select: Select = None) -> None:
+    """Materialize what is missing or stale, and print what came of it."""
+    _run(Settings.from_environment(state=state, study=study), select)
+
+
+@app.command()
+def demo(state: State = None) -> None:
+    """Run the embedded demo study: a model zoo trained on the spot on the text of installed packages."""
+    _run(Settings.from_environment(state=state, study="demo"), None)
+
+
+def _run(settings: Settings, select: list[str] | None) -> None:
+    from ppl_assets.orchestration.runner import run_stale
+
+    console = Console()
+    with display_for(console) as display:
+        outcomes = run_stale(settings, select=select, display=display)
+    if not outcomes:
+        console.print("Everything is current.")
+    failures = [outcome for outcome in outcomes if outcome.error]
+    if not select:
+        _summarize(settings, console)
+    for outcome in failures:
+        error_console().print(f"ppl-assets: {outcome.error}")
+    if failures:
+        sys.exit(EXIT_BAD_INPUT if all(outcome.bad_input for outcome in failures) else EXIT_FAILED)
+
+
+def _summarize(settings: Settings, console: Console) -> None:
+    from ppl_assets.orchestration.workspace import Workspace
+    from ppl_assets.report import summary_tables
+    from ppl_assets.report.data import report_data
+
+    workspace = Workspace(settings)
+    if not workspace.lake.exists("pretraining_mixture"):
+        return
+    for table in summary_tables(report_data(workspace)):
+        console.print(table)
+    for path in (settings.warehouse_file, settings.report_file):
+        if path.is_file():
+            console.print(str(path), soft_wrap=True, highlight=False)
+
+
+@app.command()
+def ui(
+    study: StudyName = None,
+    state: State = None,
+    port: Annotated[int, typer.Option(help="Port on localhost.")] = 3000,
+) -> None:
+    """Open the Dagster web UI and daemon on the same state."""
+    from ppl_assets.orchestration.instance import WORKSPACE_FILE, open_instance, prepare, sync_partitions
+    from ppl_assets.orchestration.workspace import Workspace
+
+    settings = Settings.from_environment(state=state, study=study)
+    prepare(settings)
+    with open_instance() as instance:
+        sync_partitions(instance, Workspace(settings))
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(WORKSPACE_FILE), "-h", "127.0.0.1", "-p", str(port)]
+    os.execv(sys.executable, command)
+
+
+@app.command()
+def status(study: StudyName = None, state: State = None) -> None:
+    """Say what is current, stale or missing, per asset and model."""
+    from ppl_assets.orchestration.status import partition_states
+    from ppl_assets.orchestration.workspace import Workspace
+
+    states = partition_states(Workspace(Settings.from_environment(state=state, study=study)))
+    table = Table("asset", "current", "stale", "missing", "which are not current")
+    for asset in dict.fromkeys(each.asset for each in states):
+        own = [each for each in states if each.asset == asset]
+        counts = Counter(each.state for each in own)
+        behind = [f"{each.partition} ({each.state})" for each in own if each.partition and each.state != "current"]
+        table.add_row(asset, *(str(counts[name]) for name in ("current", "stale", "missing")), ", ".join(behind))
+    Console().print(table)
+
+
+@app.command()
+def report(study: StudyName = None, state: State = None) -> None:
+    """Bring the report up to date and print its path."""
+    settings = Settings.from_environment(state=state, study=study)
+    _run(settings, ["selection_report"])
+    Console().print(str(settings.report_file), soft_wrap=True, highlight=False)
+
+
+@models_app.command("list")
+def models_list(study: StudyName = None, state: State = None) -> None:
+    """Print the registered models with their lineage and status."""
+    from ppl_assets.orchestration.workspace import Workspace
+
+    models = Workspace(Settings.from_environment(state=state, study=study)).table("models")
+    columns = ("slug", "family", "run", "kind", "params", "status", "status_reason")
+    table = Table(*columns)
+    for row in models.select(columns).iter_rows():
+        table.add_row(*("" if value is None else str(value) for value in row))
+    Console().print(table)
+
+
+File = Annotated[Path, typer.Argument(help="Long CSV or Parquet, or a wide CSV whose headers are ('family', 'repo').")]
+
+
+@import_app.command("bpb")
+def import_bpb(file: File, study: StudyName = None, state: State = None) -> None:
+    """Take in losses: columns slug, domain, bpb (and nll, tokens, bytes where known), or a wide CSV."""
+    _import("bpb", file, Settings.from_environment(state=state, study=study))
+
+
+@import_app.command("scores")
+def import_scores(file: File, study: StudyName = None, state: State = None) -> None:
+    """Take in scores: columns slug, task, metric, value (and stderr, samples where known), or a wide CSV."""
+    _import("scores", file, Settings.from_environment(state=state, study=study))
+
+
+def _import(kind: str, file: Path, settings: Settings) -> None:
+    from ppl_assets.orchestration.instance import prepare
+    from ppl_assets.orchestration.workspace import Workspace
+    from ppl_assets.registry import take_in
+
+    prepare(settings)
+    copy = take_in(Workspace(settings).study, settings, "bpb" if kind == "bpb" else "scores", file)
+    Console().print(f"Imported {file} as {copy}; `ppl-assets run` takes it into account.", soft_wrap=True)

@@ -1,0 +1,42 @@
+"""The CPU code location: a table of contents of the asset graph."""
+
+import dagster as dg
+
+from ppl_assets.benchmarks.assets import benchmark_tasks
+from ppl_assets.corpus.assets import corpus_chunks, corpus_pages, domain_catalog
+from ppl_assets.estimation.assets import benchmark_errors, correlation_estimates, rank_prediction, signal_gate
+from ppl_assets.likelihood.assets import domain_logliks
+from ppl_assets.mixture.assets import pretraining_mixture
+from ppl_assets.orchestration.imported_partitions import imported_partitions
+from ppl_assets.orchestration.publication import cost_ledger, warehouse_file
+from ppl_assets.orchestration.step import WorkspaceResource
+from ppl_assets.registry.assets import imported_bpb, imported_scores, model_registry
+from ppl_assets.report.assets import selection_report
+
+ASSETS = [
+    imported_bpb,
+    imported_scores,
+    domain_catalog,
+    corpus_pages,
+    corpus_chunks,
+    benchmark_tasks,
+    model_registry,
+    domain_logliks,
+    benchmark_errors,
+    correlation_estimates,
+    signal_gate,
+    rank_prediction,
+    pretraining_mixture,
+    cost_ledger,
+    warehouse_file,
+    selection_report,
+]
+
+JOBS = [imported_partitions]
+
+defs = dg.Definitions(
+    assets=ASSETS,
+    jobs=JOBS,
+    resources={"workspace": WorkspaceResource()},
+    executor=dg.in_process_executor,
+)

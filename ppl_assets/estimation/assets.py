@@ -1,0 +1,91 @@
+"""Assets of the estimation room: errors per target, estimates, the gate's verdict, and its check on held-out families."""
+
+import dagster as dg
+
+from ppl_assets.estimation.evidence import Evidence, errors_by_target, loss_evidence
+from ppl_assets.estimation.tables import estimate_rows, gate_rows, prediction_rows
+from ppl_assets.orchestration.step import Step, WorkspaceResource, asset_options
+from ppl_assets.orchestration.workspace import Workspace
+
+BY_MODEL = dg.AllPartitionMapping()
+
+
+@dg.asset(
+    **asset_options("benchmark_errors", group="estimation", kinds={"polars"}),
+    deps=[
+        dg.AssetDep("benchmark_scores", partition_mapping=BY_MODEL),
+        dg.AssetDep("domain_logliks", partition_mapping=BY_MODEL),
+        "model_registry",
+        "domain_catalog",
+    ],
+)
+def benchmark_errors(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+    """One error per model and target, lower is better: the standardised mean over the target's tasks."""
+    step = Step(context, workspace)
+    opened, study = step.workspace, step.workspace.study
+    missing = sorted({*opened.missing("benchmark_scores"), *opened.missing("domain_logliks")})
+    errors = errors_by_target(
+        study.targets,
+        opened.by_model("benchmark_scores"),
+        _losses(opened),
+        minimum_models=study.estimation.minimum_models,
+        missing=missing,
+    )
+    return step.publish({"benchmark_errors": errors}, metadata={"models missing": missing})
+
+
+@dg.asset(
+    **asset_options("correlation_estimates", group="estimation", kinds={"numpy"}),
+    deps=[
+        "benchmark_errors",
+        dg.AssetDep("domain_logliks", partition_mapping=BY_MODEL),
+        "model_registry",
+        "domain_catalog",
+    ],
+)
+def correlation_estimates(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+    """How a domain's loss goes with a target's error over models, with interval, q-value and stability."""
+    step = Step(context, workspace)
+    opened, study = step.workspace, step.workspace.study
+    rows = estimate_rows(
+        _losses(opened),
+        opened.table("benchmark_errors"),
+        targets=study.targets,
+        estimator=study.estimation.estimator,
+        seed=study.seed,
+        replicates=study.estimation.replicates,
+        level=study.estimation.level,
+        top_share=study.mixture.top_share,
+    )
+    return step.publish({"correlation_estimates": rows})
+
+
+@dg.asset(
+    **asset_options("signal_gate", group="estimation", kinds={"numpy"}),
+    deps=["benchmark_errors", dg.AssetDep("domain_logliks", partition_mapping=BY_MODEL), "model_registry"],
+)
+def signal_gate(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+    """Whether the evidence carries a choice at all: select, weak or abstain, with the reason."""
+    step = Step(context, workspace)
+    opened, study = step.workspace, step.workspace.study
+    rows = gate_rows(_losses(opened), opened.table("benchmark_errors"), targets=study.targets, seed=study.seed)
+    verdicts = dict(rows.select("target", "verdict").iter_rows())
+    return step.publish({"signal_gate": rows}, metadata={"verdicts": verdicts})
+
+
+@dg.asset(
+    **asset_options("rank_prediction", group="estimation", kinds={"numpy"}),
+    deps=["benchmark_errors", dg.AssetDep("domain_logliks", partition_mapping=BY_MODEL), "model_registry"],
+)
+def rank_prediction(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+    """Each model's rank predicted without its family, next to what mean loss, size and one factor predict."""
+    step = Step(context, workspace)
+    opened, study = step.workspace, step.workspace.study
+    rows = prediction_rows(
+        _losses(opened), opened.table("benchmark_errors"), targets=study.targets, top_share=study.mixture.top_share
+    )
+    return step.publish({"rank_prediction": rows})
+
+
+def _losses(opened: Workspace) -> Evidence:
+    return loss_evidence(opened.models(), opened.table("domains"), opened.by_model("domain_logliks"))

@@ -1,0 +1,120 @@
+"""From tables to matrices: the losses and errors of the models that have both.
+
+Axes: M models, D domains. A loss that is missing stays NaN; a model without an error on a target leaves that target alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from ppl_assets.errors import InputError
+from ppl_assets.estimation.targets import check_orientation, target_errors
+from ppl_assets.study.schema import Target
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence:
+    """Losses of M models on D domains, with their lineage; `error_M` where a target was chosen."""
+
+    slugs: tuple[str, ...]
+    families: tuple[str, ...]
+    params_M: np.ndarray
+    domains: tuple[str, ...]
+    groups: tuple[str, ...]
+    bpb_MD: np.ndarray
+    error_M: np.ndarray
+
+
+def loss_evidence(models: pl.DataFrame, domains: pl.DataFrame, losses: pl.DataFrame) -> Evidence:
+    """Losses of the registered models on the domains that policy allows, models and domains in order of their names."""
+    allowed = domains.filter(pl.col("policy") == "allow").sort("domain")
+    kept = losses.join(allowed.select("domain"), on="domain", how="semi").filter(pl.col("bpb").is_not_null())
+    if kept.is_empty():
+        raise InputError("no model has a loss on any allowed domain; expected losses from scoring or an import")
+    wide = kept.pivot("domain", index="slug", values="bpb").sort("slug")
+    names = [name for name in allowed["domain"] if name in wide.columns]
+    lineage = wide.select("slug").join(models, on="slug", how="left", maintain_order="left")
+    group = dict(allowed.select("domain", pl.col("domain_group").fill_null("")).iter_rows())
+    bpb_MD = wide.select(names).to_numpy().astype(np.float64)
+    return Evidence(
+        slugs=tuple(wide["slug"]),
+        families=tuple(lineage["family"]),
+        params_M=lineage["params"].cast(pl.Float64).fill_null(np.nan).to_numpy(),
+        domains=tuple(names),
+        groups=tuple(group[name] for name in names),
+        bpb_MD=bpb_MD,
+        error_M=np.full(len(bpb_MD), np.nan),
+    )
+
+
+def for_target(evidence: Evidence, errors: pl.DataFrame, target: str) -> Evidence:
+    """The models that have an error on `target`, with it; errors are rows of ``benchmark_errors``."""
+    known = dict(errors.filter(pl.col("target") == target).select("slug", "error").iter_rows())
+    rows = [index for index, slug in enumerate(evidence.slugs) if slug in known]
+    return Evidence(
+        slugs=tuple(evidence.slugs[index] for index in rows),
+        families=tuple(evidence.families[index] for index in rows),
+        params_M=evidence.params_M[rows],
+        domains=evidence.domains,
+        groups=evidence.groups,
+        bpb_MD=evidence.bpb_MD[rows],
+        error_M=np.array([known[evidence.slugs[index]] for index in rows]),
+    )
+
+
+def errors_by_target(
+    targets: Mapping[str, Target],
+    scores: pl.DataFrame,
+    evidence: Evidence,
+    *,
+    minimum_models: int,
+    missing: Sequence[str],
+) -> pl.DataFrame:
+    """Rows of ``benchmark_errors``: one error per model and target.
+
+    Args:
+        scores: rows of ``benchmark_scores``.
+        evidence: losses, for the check that errors rise with them.
+        minimum_models: fewer models with a loss and an error are refused.
+        missing: models without scores or losses, named where too few are left.
+
+    Raises:
+        InputError: a task and metric that no model has, a value out of range, an error that falls as losses rise, or too
+            few models.
+    """
+    frames = []
+    for name, target in targets.items():
+        values_MK = np.column_stack(
+            [_values(scores, name, task.task, task.metric, evidence.slugs) for task in target.tasks]
+        )
+        found = target_errors(
+            values_MK,
+            tasks=[f"{task.task} ({task.metric})" for task in target.tasks],
+            kinds=[t.kind for t in target.tasks],
+        )
+        rows = pl.DataFrame({"slug": evidence.slugs, "target": name, "error": found.error, "tasks": found.tasks})
+        rows = rows.filter(pl.col("error").is_not_nan())
+        if rows.height < minimum_models:
+            absent = f"; without scores or losses: {', '.join(missing)}" if missing else ""
+            raise InputError(
+                f"target {name!r}: {rows.height} models have losses and scores, expected at least {minimum_models} "
+                f"(study field estimation.minimum_models){absent}"
+            )
+        if not target.allow_reversed:
+            with_errors = for_target(evidence, rows, name)
+            check_orientation(with_errors.bpb_MD, with_errors.error_M, target=name)
+        frames.append(rows)
+    return pl.concat(frames)
+
+
+def _values(scores: pl.DataFrame, target: str, task: str, metric: str, slugs: Sequence[str]) -> np.ndarray:
+    """One task's metric for each model; NaN where a model lacks it."""
+    rows = scores.filter((pl.col("task") == task) & (pl.col("metric") == metric))
+    if rows.is_empty():
+        reported = sorted(set(scores.filter(pl.col("task") == task)["metric"]))
+        expected = f"task {task!r} reports {', '.join(reported)}" if reported else f"no scores of task {task!r}"
+        raise InputError(f"target {target!r}: no model has metric {metric!r} of task {task!r}; {expected}")
+    known = dict(rows.select("slug", "value").iter_rows())
+    return np.array([known.get(slug, np.nan) for slug in slugs], dtype=np.float64)

@@ -1,0 +1,110 @@
+"""Estimates, verdicts and predictions as rows of their tables: every target of a study, from one evidence."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import polars as pl
+
+from ppl_assets.estimation import rank_correlation
+from ppl_assets.estimation.domain_estimates import estimate_domains
+from ppl_assets.estimation.evidence import Evidence, for_target
+from ppl_assets.estimation.gate import signal_gate
+from ppl_assets.estimation.rank_prediction import rank_prediction
+from ppl_assets.schema import TABLES
+
+# The estimator that inference (intervals, q-values, stability) is made for.
+MAIN_ESTIMATOR = "spearmanr"
+
+
+def estimate_rows(
+    evidence: Evidence,
+    errors: pl.DataFrame,
+    *,
+    targets: Iterable[str],
+    estimator: str,
+    seed: int,
+    replicates: int,
+    level: float,
+    top_share: float,
+) -> pl.DataFrame:
+    """Rows of ``correlation_estimates``: Spearman with its inference and, where the study asks, another estimator."""
+    frames = []
+    for target in targets:
+        own = for_target(evidence, errors, target)
+        estimates = estimate_domains(
+            own.bpb_MD,
+            own.error_M,
+            families=own.families,
+            domains=own.domains,
+            models=own.slugs,
+            params=None if np.isnan(own.params_M).all() else own.params_M,
+            groups=own.groups if len(set(own.groups)) > 1 else None,
+            seed=seed,
+            replicates=replicates,
+            level=level,
+            top_share=top_share,
+        )
+        columns = {name: getattr(estimates, name) for name in _inferred()}
+        frames.append(_frame(target, MAIN_ESTIMATOR, own, columns))
+        if estimator != MAIN_ESTIMATOR:
+            point = getattr(rank_correlation, estimator)(own.bpb_MD, own.error_M)
+            frames.append(_frame(target, estimator, own, {"estimate": point, "models": estimates.models}))
+    return pl.concat(frames)
+
+
+def gate_rows(evidence: Evidence, errors: pl.DataFrame, *, targets: Iterable[str], seed: int) -> pl.DataFrame:
+    """Rows of ``signal_gate``."""
+    rows = []
+    for target in targets:
+        own = for_target(evidence, errors, target)
+        verdict = signal_gate(own.bpb_MD, own.error_M, families=own.families, models=own.slugs, seed=seed)
+        rows.append(
+            {"target": target}
+            | {name: getattr(verdict, name) for name in TABLES["signal_gate"].by_name if name != "target"}
+        )
+    return pl.DataFrame(rows, schema=TABLES["signal_gate"].polars_schema).with_columns(
+        pl.col(pl.Float64).fill_nan(None)
+    )
+
+
+def prediction_rows(
+    evidence: Evidence, errors: pl.DataFrame, *, targets: Iterable[str], top_share: float
+) -> pl.DataFrame:
+    """Rows of ``rank_prediction``."""
+    frames = []
+    for target in targets:
+        own = for_target(evidence, errors, target)
+        found = rank_prediction(
+            own.bpb_MD,
+            own.error_M,
+            families=own.families,
+            models=own.slugs,
+            params=None if np.isnan(own.params_M).any() else own.params_M,
+            top_share=top_share,
+        )
+        unknown = np.full(len(own.slugs), np.nan)
+        columns = {
+            "target": [target] * len(own.slugs),
+            "slug": own.slugs,
+            "error": own.error_M,
+            "predicted_rank": found.predicted_rank["ours"],
+            "actual_rank": found.actual_rank,
+            "held_out_family": found.held_out_family,
+            "mean_loss_rank": found.predicted_rank["mean_loss"],
+            "size_rank": found.predicted_rank.get("size", unknown),
+            "pca_rank": found.predicted_rank["pca"],
+        }
+        frames.append(pl.DataFrame(columns, schema=TABLES["rank_prediction"].polars_schema))
+    return pl.concat(frames).with_columns(pl.col(pl.Float64).fill_nan(None))
+
+
+def _inferred() -> list[str]:
+    return [name for name in TABLES["correlation_estimates"].by_name if name not in ("target", "estimator", "domain")]
+
+
+def _frame(target: str, estimator: str, evidence: Evidence, columns: dict[str, np.ndarray]) -> pl.DataFrame:
+    """Columns that an estimator does not have are null, and so is what is undefined."""
+    schema = TABLES["correlation_estimates"].polars_schema
+    known = {"target": [target] * len(evidence.domains), "estimator": estimator, "domain": evidence.domains, **columns}
+    frame = pl.DataFrame({name: known.get(name) for name in schema}, schema_overrides=schema, strict=False)
+    return frame.with_columns(pl.col(pl.Float64).fill_nan(None))

@@ -1,0 +1,73 @@
+"""The persistent Dagster instance of a state folder, shared by the command line, the web UI and the daemon."""
+
+import os
+import socket
+from pathlib import Path
+
+import dagster as dg
+
+from ppl_assets.errors import InputError
+from ppl_assets.orchestration.partitions import model_partitions, run_partitions
+from ppl_assets.orchestration.workspace import Workspace
+from ppl_assets.settings import Settings
+from ppl_assets.warehouse import remove_abandoned, replace_file
+
+HOME = Path(__file__).parent
+WORKSPACE_FILE = HOME / "workspace.yaml"
+# Who executes a run that no daemon watches: host and process.
+EXECUTOR_TAG = "ppl_assets/process"
+
+
+def prepare(settings: Settings) -> None:
+    """Make the state folder ready for `settings` and point this process and its children at it.
+
+    Raises:
+        InputError: the folder is not writable, or it belongs to another study.
+    """
+    marker = settings.state / "study"
+    name = Workspace(settings).study.name
+    if marker.is_file() and marker.read_text().strip() != name:
+        raise InputError(
+            f"{settings.state}: holds the results of study {marker.read_text().strip()!r}, expected {name!r}; "
+            "choose another folder with --state, or delete this one"
+        )
+    replace_file(marker, name + "\n")
+    settings.export()
+    os.environ.setdefault("DAGSTER_HOME", str(HOME))
+    remove_abandoned(settings.state)
+
+
+def open_instance() -> dg.DagsterInstance:
+    """The instance that DAGSTER_HOME names."""
+    return dg.DagsterInstance.get()
+
+
+def sync_partitions(instance: dg.DagsterInstance, workspace: Workspace) -> None:
+    """Make Dagster's dynamic partitions those of the study and the registry."""
+    for definition, wanted in ((run_partitions, workspace.runs()), (model_partitions, workspace.slugs())):
+        known = set(instance.get_dynamic_partitions(str(definition.name)))
+        instance.add_dynamic_partitions(str(definition.name), [key for key in wanted if key not in known])
+        for key in known - set(wanted):
+            instance.delete_dynamic_partition(str(definition.name), key)
+
+
+def process_tag() -> str:
+    """This process, as runs that it executes carry it."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def fail_abandoned_runs(instance: dg.DagsterInstance) -> int:
+    """Mark as failed what a killed command line left as running; returns how many runs that were."""
+    unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
+    abandoned = [run for run in instance.get_runs(unfinished) if _abandoned(run.tags.get(EXECUTOR_TAG))]
+    for run in abandoned:
+        instance.report_run_failed(run, "the process that executed this run has ended")
+    return len(abandoned)
+
+
+def _abandoned(tag: str | None) -> bool:
+    """Whether a run's tag names a process of this host that is gone."""
+    host, _, pid = (tag or "").rpartition(":")
+    if host != socket.gethostname():
+        return False
+    return not Path(f"/proc/{pid}").exists() if Path("/proc").is_dir() else False

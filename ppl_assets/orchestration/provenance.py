@@ -1,0 +1,324 @@
+"""What every asset is computed from, and therefore when it is stale: decided by fingerprints, never by time.
+
+A recipe lists an asset's tables, the version of its code and its inputs: the parts of the study that matter to it and the
+data versions of the tables that it reads. The fingerprint is the hash of all of that, stored in the footer of each part
+that the asset writes; a part is current while the stored fingerprint equals the one computed now. Data versions hash
+content, so an identical recomputation upstream leaves everything downstream current.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+from pydantic import BaseModel
+
+from ppl_assets.benchmarks import task_folder_digest
+from ppl_assets.corpus import source_fingerprint
+from ppl_assets.orchestration.workspace import SPLITS, Workspace
+from ppl_assets.registry import import_digest, local_revision
+from ppl_assets.schema import TABLES
+from ppl_assets.study.schema import checkpoint_slug
+from ppl_assets.warehouse import data_version
+
+Inputs = Callable[[Workspace, str | None], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How one asset comes about. Bump `code_version` whenever the same inputs would give other rows."""
+
+    asset: str
+    tables: tuple[str, ...] = ()
+    partitioned_by: Literal["model", "run"] | None = None
+    code_version: str
+    inputs: Inputs
+    applies: Callable[[Workspace], bool] = lambda workspace: True
+    files: Callable[[Workspace, str | None], list[Path]] = lambda workspace, partition: []
+
+    def parts(self, partition: str | None) -> list[tuple[str, str | None]]:
+        """Table and part of everything that the asset writes to the lake."""
+        parts: list[tuple[str, str | None]] = []
+        for table in self.tables:
+            match TABLES[table].partition:
+                case "split":
+                    parts += [(table, split) for split in SPLITS]
+                case "artifact":
+                    parts.append((table, self.asset))
+                case _:
+                    parts.append((table, partition))
+        return parts
+
+
+def fingerprint(workspace: Workspace, asset: str, partition: str | None = None) -> str:
+    """Hash of everything that the asset would be computed from now."""
+    recipe = RECIPES[asset]
+    return canonical_hash([asset, recipe.code_version, recipe.inputs(workspace, partition)])
+
+
+def is_current(workspace: Workspace, asset: str, partition: str | None = None) -> bool:
+    """Whether all that the asset writes is there and was computed from what it would be computed from now."""
+    recipe = RECIPES[asset]
+    footers = [workspace.lake.footer(table, part) for table, part in recipe.parts(partition)]
+    if any(footer is None for footer in footers) or not all(
+        path.exists() for path in recipe.files(workspace, partition)
+    ):
+        return False
+    expected = fingerprint(workspace, asset, partition)
+    return all(footer is not None and footer.fingerprint == expected for footer in footers)
+
+
+def partitions(workspace: Workspace, asset: str) -> list[str | None]:
+    """The partitions that an asset should have: slugs, runs, or the single None."""
+    match RECIPES[asset].partitioned_by:
+        case "model":
+            return [*workspace.slugs()]
+        case "run":
+            return [*workspace.runs()]
+        case None:
+            return [None]
+
+
+def canonical_hash(value: Any) -> str:
+    """Hash of JSON-like content, independent of the order of keys; refuses what has no stable form."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=_plain).encode()).hexdigest()[:32]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} has no stable form to hash; give its identity as plain values")
+
+
+def _version(workspace: Workspace, table: str, part: str | None = None) -> str | None:
+    """Hash of a part's rows as its footer states it; None where there is no readable part."""
+    footer = workspace.lake.footer(table, part)
+    return footer.data_version if footer else None
+
+
+def _versions_by_model(workspace: Workspace, table: str) -> dict[str, str | None]:
+    return {slug: _version(workspace, table, slug) for slug in workspace.present(table)}
+
+
+def _rows_of(workspace: Workspace, table: str, slug: str | None) -> str | None:
+    """Hash of a model's rows in a table that is not partitioned by model; None where it has none."""
+    rows = workspace.table(table).filter(pl.col("slug") == slug)
+    return data_version(rows) if rows.height else None
+
+
+def _identity(workspace: Workspace, slug: str | None) -> dict[str, Any]:
+    """What makes a model the model it is: where it comes from and at which revision."""
+    model = workspace.model(str(slug))
+    return {key: model[key] for key in ("slug", "source", "revision", "weights_digest")}
+
+
+def _training(workspace: Workspace, run: str | None) -> Any:
+    """A training run's inputs: its own settings and the pool's common ones, not the other runs'."""
+    zoo = workspace.study.zoo
+    assert zoo is not None
+    own = next(each for each in zoo.runs if each.run == run)
+    common = zoo.model_dump(mode="json", exclude={"runs", "tokenizers", "architectures"})
+    parts = [zoo.tokenizers[own.tokenizer], zoo.architectures[own.architecture]]
+    return [own, common, *parts, _version(workspace, "pages", "training")]
+
+
+def _checkpoint_folders(workspace: Workspace, run: str | None) -> list[Path]:
+    zoo = workspace.study.zoo
+    assert zoo is not None
+    return [workspace.settings.models / checkpoint_slug(str(run), step) for step in zoo.checkpoints]
+
+
+def _registered(workspace: Workspace, _: str | None) -> Any:
+    study = workspace.study
+    local = {model.slug: local_revision(study.path(model.source), workspace.settings.digests) for model in study.models}
+    zoo = {run: _version(workspace, "zoo_checkpoints", run) for run in workspace.runs()}
+    imported = [_version(workspace, table) for table in ("imported_bpb", "imported_scores")]
+    return [study.models, local, zoo, imported]
+
+
+def _scored(workspace: Workspace, slug: str | None) -> Any:
+    study = workspace.study
+    trusted = [model.trust_remote_code for model in study.models if model.slug == slug]
+    return [_identity(workspace, slug), _version(workspace, "chunks"), study.scoring, trusted]
+
+
+def _benchmarked(workspace: Workspace, slug: str | None) -> Any:
+    study = workspace.study
+    wanted = sorted({(task.task, task.metric) for target in study.targets.values() for task in target.tasks})
+    folders = [task_folder_digest(study.path(folder)) for folder in study.benchmarks.task_folders]
+    settings = study.benchmarks.model_dump(mode="json", exclude={"build", "task_folders"})
+    own = [_identity(workspace, slug), _rows_of(workspace, "imported_scores", slug)]
+    return [own, wanted, folders, settings, _version(workspace, "benchmark_tasks")]
+
+
+def _aggregated(workspace: Workspace, slug: str | None) -> Any:
+    scored = [_version(workspace, "chunk_logliks", slug), _version(workspace, "chunks")]
+    return [scored, _rows_of(workspace, "imported_bpb", slug)]
+
+
+def _evidence(workspace: Workspace, _: str | None) -> Any:
+    """What every estimate rests on: errors, losses, lineage, groups and how they are weighed."""
+    study = workspace.study
+    settings = study.estimation.model_dump(mode="json", exclude={"gate"})
+    lineage = data_version(workspace.models().select("slug", "family", "run", "kind", "params"))
+    losses = _versions_by_model(workspace, "domain_logliks")
+    domains = [_version(workspace, "domains"), _version(workspace, "benchmark_errors")]
+    return [settings, study.seed, lineage, losses, domains]
+
+
+def _published(workspace: Workspace) -> dict[str, Any]:
+    """Data versions of every published table."""
+    versions: dict[str, Any] = {}
+    for table in TABLES.values():
+        if table.published and table.partition is None:
+            versions[table.name] = _version(workspace, table.name)
+        elif table.published and table.partition == "slug":
+            versions[table.name] = _versions_by_model(workspace, table.name)
+    return versions
+
+
+def _has_corpus(workspace: Workspace) -> bool:
+    return workspace.study.corpus is not None
+
+
+_RECIPES = (
+    Recipe(
+        asset="imported_bpb",
+        tables=("imported_bpb",),
+        code_version="1",
+        inputs=lambda workspace, _: import_digest(workspace.study, workspace.settings, "bpb"),
+    ),
+    Recipe(
+        asset="imported_scores",
+        tables=("imported_scores",),
+        code_version="1",
+        inputs=lambda workspace, _: import_digest(workspace.study, workspace.settings, "scores"),
+    ),
+    Recipe(
+        asset="domain_catalog",
+        tables=("domains", "page_sample", "page_rejections"),
+        code_version="1",
+        inputs=lambda workspace, _: [
+            workspace.study.corpus,
+            workspace.study.policy,
+            workspace.study.seed,
+            source_fingerprint(workspace.study, workspace.settings.digests) if workspace.study.corpus else None,
+            _version(workspace, "imported_bpb"),
+        ],
+    ),
+    Recipe(
+        asset="corpus_pages",
+        tables=("pages", "near_duplicates"),
+        code_version="1",
+        applies=_has_corpus,
+        inputs=lambda workspace, _: [
+            workspace.study.corpus,
+            source_fingerprint(workspace.study, workspace.settings.digests),
+            _version(workspace, "page_sample"),
+        ],
+    ),
+    Recipe(
+        asset="corpus_chunks",
+        tables=("chunks",),
+        code_version="1",
+        applies=_has_corpus,
+        inputs=lambda workspace, _: [
+            workspace.study.corpus.chunk_tokens if workspace.study.corpus else None,
+            workspace.study.corpus.reference_tokenizer if workspace.study.corpus else None,
+            _version(workspace, "pages", "scoring"),
+        ],
+    ),
+    Recipe(
+        asset="benchmark_tasks",
+        tables=("benchmark_tasks",),
+        code_version="1",
+        applies=lambda workspace: bool(workspace.study.benchmarks.build),
+        inputs=lambda workspace, _: [
+            workspace.study.benchmarks.build,
+            workspace.study.seed,
+            [_version(workspace, "pages", split) for split in SPLITS],
+        ],
+        files=lambda workspace, _: [workspace.settings.tasks / task.task for task in workspace.study.benchmarks.build],
+    ),
+    Recipe(
+        asset="model_zoo",
+        tables=("zoo_checkpoints",),
+        partitioned_by="run",
+        code_version="1",
+        applies=lambda workspace: workspace.study.zoo is not None,
+        inputs=_training,
+        files=_checkpoint_folders,
+    ),
+    Recipe(asset="model_registry", tables=("models",), code_version="1", inputs=_registered),
+    Recipe(
+        asset="chunk_logliks",
+        tables=("chunk_logliks",),
+        partitioned_by="model",
+        code_version="1",
+        applies=_has_corpus,
+        inputs=_scored,
+    ),
+    Recipe(
+        asset="domain_logliks", tables=("domain_logliks",), partitioned_by="model", code_version="1", inputs=_aggregated
+    ),
+    Recipe(
+        asset="benchmark_scores",
+        tables=("benchmark_scores",),
+        partitioned_by="model",
+        code_version="1",
+        inputs=_benchmarked,
+    ),
+    Recipe(
+        asset="benchmark_errors",
+        tables=("benchmark_errors",),
+        code_version="1",
+        inputs=lambda workspace, _: [
+            workspace.study.targets,
+            _versions_by_model(workspace, "benchmark_scores"),
+            _versions_by_model(workspace, "domain_logliks"),
+        ],
+    ),
+    Recipe(
+        asset="correlation_estimates",
+        tables=("correlation_estimates",),
+        code_version="1",
+        inputs=lambda workspace, _: [_evidence(workspace, _), workspace.study.mixture],
+    ),
+    Recipe(asset="signal_gate", tables=("signal_gate",), code_version="1", inputs=_evidence),
+    Recipe(asset="rank_prediction", tables=("rank_prediction",), code_version="1", inputs=_evidence),
+    Recipe(
+        asset="pretraining_mixture",
+        tables=("pretraining_mixture",),
+        code_version="1",
+        inputs=lambda workspace, _: [
+            workspace.study.mixture,
+            workspace.study.estimation.gate,
+            [_version(workspace, table) for table in ("correlation_estimates", "signal_gate", "domains")],
+        ],
+    ),
+    Recipe(
+        asset="cost_ledger",
+        tables=("cost_ledger",),
+        code_version="1",
+        inputs=lambda workspace, _: [_published(workspace) | {"cost_ledger": None}, workspace.study.prices],
+    ),
+    Recipe(
+        asset="warehouse_file",
+        tables=("artifacts",),
+        code_version="1",
+        inputs=lambda workspace, _: _published(workspace),
+        files=lambda workspace, _: [workspace.settings.warehouse_file],
+    ),
+    Recipe(
+        asset="selection_report",
+        tables=("artifacts",),
+        code_version="1",
+        inputs=lambda workspace, _: [_published(workspace), workspace.study],
+        files=lambda workspace, _: [workspace.settings.report_file],
+    ),
+)
+
+RECIPES: dict[str, Recipe] = {recipe.asset: recipe for recipe in _RECIPES}

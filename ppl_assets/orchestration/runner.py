@@ -1,0 +1,276 @@
+"""Materialize what is missing or stale: real Dagster runs, a worker process per core, no new interpreter per partition.
+
+Assets are taken level by level of the graph; within a level, every stale partition is one run. A worker process loads
+Dagster (and torch, once a model is needed) a single time and executes its runs in process, on the same persistent
+instance that the web UI reads. What fails is reported and left stale; what does not depend on it goes on.
+"""
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.queues import Queue
+from typing import Any, Protocol
+
+import dagster as dg
+
+from ppl_assets.errors import InputError, suggestion
+from ppl_assets.orchestration.instance import (
+    EXECUTOR_TAG,
+    fail_abandoned_runs,
+    open_instance,
+    prepare,
+    process_tag,
+    sync_partitions,
+)
+from ppl_assets.orchestration.progress_reports import StepProgress, listen
+from ppl_assets.orchestration.provenance import RECIPES, is_current, partitions
+from ppl_assets.orchestration.workspace import Workspace
+from ppl_assets.settings import Settings
+
+# One thread per worker process: two single-threaded models are faster than one that waits on both cores.
+_SINGLE_THREAD = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One Dagster run: an asset, with its partition where it has any; of imported models, all partitions at once."""
+
+    asset: str
+    partition: str | None = None
+    imported: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.imported:
+            return f"{self.asset} ({len(self.imported)} imported models)"
+        return self.asset if self.partition is None else f"{self.asset}[{self.partition}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a task ended; `error` is a sentence where it failed, `bad_input` says whether the user can repair it."""
+
+    task: Task
+    seconds: float
+    error: str | None = None
+    bad_input: bool = False
+
+
+class Display(Protocol):
+    """Who shows what happens."""
+
+    def level(self, tasks: list[Task]) -> None:
+        """A level of the graph begins, with these tasks."""
+
+    def progress(self, update: StepProgress) -> None:
+        """A task went on."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """A task ended."""
+
+
+def run_stale(settings: Settings, *, select: Iterable[str] | None, display: Display) -> list[Outcome]:
+    """Materialize every selected asset and partition that is missing or stale, in the order of the graph.
+
+    Args:
+        select: assets to bring up to date, with all that they depend on; None: the whole graph.
+
+    Returns:
+        One outcome per run, in the order in which they ended.
+
+    Raises:
+        InputError: the study or the state folder cannot be used, or `select` names no asset.
+    """
+    prepare(settings)
+    workspace = Workspace(settings)
+    wanted = _with_upstream(select)
+    outcomes: list[Outcome] = []
+    with open_instance() as instance, _Workers() as workers:
+        fail_abandoned_runs(instance)
+        sync_partitions(instance, workspace)
+        blocked: set[str] = set()
+        for level in levels():
+            assets = [asset for asset in level if asset in wanted and RECIPES[asset].applies(workspace)]
+            ready = [asset for asset in assets if not blocked & _depends_on(asset)]
+            blocked |= set(assets) - set(ready)
+            tasks = [task for asset in ready for task in stale_tasks(workspace, asset)]
+            if not tasks:
+                continue
+            display.level(tasks)
+            for outcome in workers.run(tasks, display.progress):
+                outcomes.append(outcome)
+                display.finished(outcome)
+                # A failed partition is one model less; a failed whole asset leaves nothing to go on from.
+                if outcome.error and RECIPES[outcome.task.asset].partitioned_by is None:
+                    blocked.add(outcome.task.asset)
+    return outcomes
+
+
+def stale_tasks(workspace: Workspace, asset: str) -> list[Task]:
+    """The runs that would bring an asset up to date."""
+    stale = [part for part in partitions(workspace, asset) if not is_current(workspace, asset, part)]
+    imported = set(_only_imported(workspace, asset))
+    batch = tuple(part for part in stale if part in imported and part is not None)
+    tasks = [Task(asset, part) for part in stale if part not in imported]
+    return [Task(asset, imported=batch), *tasks] if batch else tasks
+
+
+def levels() -> list[list[str]]:
+    """Assets in topological order, those that can run side by side together."""
+    from ppl_assets.orchestration.whole_graph import asset_levels
+
+    return asset_levels()
+
+
+def _only_imported(workspace: Workspace, asset: str) -> list[str]:
+    """Models of which an asset's partition holds imported rows and nothing that is computed."""
+    if asset not in ("domain_logliks", "benchmark_scores"):
+        return []
+    stated = {model.slug for model in workspace.study.models if model.source != "imported"}
+    return [slug for slug in workspace.slugs() if slug not in stated | set(workspace.study.zoo_slugs())]
+
+
+def _with_upstream(select: Iterable[str] | None) -> set[str]:
+    if select is None:
+        return set(RECIPES)
+    chosen = set(select)
+    unknown = sorted(chosen - set(RECIPES))
+    if unknown:
+        choices = ", ".join(RECIPES)
+        raise InputError(
+            f"--select: no asset {unknown[0]!r}{suggestion(unknown[0], RECIPES)}; expected one of {choices}"
+        )
+    return chosen | {asset for each in chosen for asset in _depends_on(each)}
+
+
+def _depends_on(asset: str) -> set[str]:
+    from ppl_assets.orchestration.whole_graph import upstream_of
+
+    return upstream_of(asset)
+
+
+class _Workers:
+    """A pool of worker processes, started when the first task comes."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+        self._context = multiprocessing.get_context("spawn")
+        self._updates: Queue[StepProgress] = self._context.Queue()
+
+    def __enter__(self) -> "_Workers":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._pool is not None:
+            if kind is not None:
+                for process in self._context.active_children() if hasattr(self._context, "active_children") else []:
+                    process.terminate()
+            self._pool.shutdown(wait=kind is None, cancel_futures=True)
+
+    def run(self, tasks: list[Task], show: Callable[[StepProgress], None]) -> Iterator[Outcome]:
+        """Execute tasks, yielding outcomes as they come and showing progress meanwhile."""
+        pool = self._pool or self._start()
+        futures = {pool.submit(_execute, task): task for task in tasks}
+        stop = threading.Event()
+        listener = threading.Thread(target=_forward, args=(self._updates, show, stop), daemon=True)
+        listener.start()
+        try:
+            for future in as_completed(futures):
+                yield _outcome(future, futures[future])
+        finally:
+            stop.set()
+            listener.join()
+
+    def _start(self) -> ProcessPoolExecutor:
+        for variable in _SINGLE_THREAD:
+            os.environ.setdefault(variable, "1")
+        self._pool = ProcessPoolExecutor(
+            max_workers=worker_count(), mp_context=self._context, initializer=_initialize, initargs=(self._updates,)
+        )
+        return self._pool
+
+
+def worker_count() -> int:
+    """Worker processes: one per core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _forward(updates: "Queue[StepProgress]", show: Callable[[StepProgress], None], stop: threading.Event) -> None:
+    import queue
+
+    while not stop.is_set():
+        try:
+            show(updates.get(timeout=0.1))
+        except queue.Empty:
+            continue
+
+
+def _outcome(future: "Future[Outcome]", task: Task) -> Outcome:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return Outcome(task, 0.0, error=f"{task}: the worker process was killed (out of memory?)")
+
+
+def _initialize(updates: "Queue[StepProgress]") -> None:
+    """What every worker process does once: end with its parent, and send progress to it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    listen(updates.put)
+
+
+def _execute(task: Task) -> Outcome:
+    """One Dagster run in this worker process."""
+    from ppl_assets.orchestration.whole_graph import whole_graph
+
+    began = time.monotonic()
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    tags = {EXECUTOR_TAG: process_tag()}
+    defs = whole_graph()
+    with open_instance() as instance:
+        if task.imported:
+            config: dict[str, Any] = {"asset": task.asset, "slugs": list(task.imported)}
+            ops = {"store_imported_partitions": {"config": config}}
+            result = defs.resolve_job_def("imported_partitions").execute_in_process(
+                instance=instance, run_config={"ops": ops, **quiet}, tags=tags, raise_on_error=False
+            )
+        else:
+            result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+                instance=instance,
+                asset_selection=[dg.AssetKey(task.asset)],
+                partition_key=task.partition,
+                run_config=quiet,
+                tags=tags,
+                raise_on_error=False,
+            )
+    seconds = time.monotonic() - began
+    if result.success:
+        return Outcome(task, seconds)
+    error, bad_input = _failure(result)
+    return Outcome(task, seconds, error=f"{task}: {error}", bad_input=bad_input)
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> tuple[str, bool]:
+    """The message of the exception that ended a run, and whether it is the user's to repair."""
+    for event in result.all_events:
+        failure = event.event_specific_data if event.is_step_failure else None
+        error = getattr(failure, "error", None)
+        while error is not None:
+            if error.cause is None or error.cls_name == "InputError":
+                message = error.message.strip().removeprefix(f"{error.cls_name}: ")
+                name = (error.cls_name or "").rpartition(".")[2]
+                bad = name == "InputError"
+                return (message.partition("InputError: ")[2] or message) if bad else f"{name}: {message}", bad
+            error = error.cause
+    return "the run failed without a step failure; see its log in the web UI", False

@@ -1,0 +1,69 @@
+"""One study on one state folder: the study, the lake, and which models, runs and partitions there are."""
+
+from functools import cached_property
+
+import polars as pl
+
+from ppl_assets.errors import InputError
+from ppl_assets.schema import TABLES
+from ppl_assets.settings import Settings
+from ppl_assets.study import Study, load_study
+from ppl_assets.warehouse import Lake
+
+SPLITS = ("training", "scoring", "benchmark")
+
+
+class Workspace:
+    """Where assets read and write, and for which study."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.lake = Lake(settings.lake)
+
+    @cached_property
+    def study(self) -> Study:
+        """The study, read once."""
+        return load_study(self.settings.study)
+
+    def runs(self) -> list[str]:
+        """Training runs of the study's own pool."""
+        return [run.run for run in self.study.zoo.runs] if self.study.zoo else []
+
+    def models(self) -> pl.DataFrame:
+        """The registered models that take part, sorted by slug; no row before the registry is materialized."""
+        return self.table("models").filter(pl.col("status") == "ready")
+
+    def model(self, slug: str) -> dict[str, object]:
+        """The registered model of a slug.
+
+        Raises:
+            InputError: the registry has no such model that takes part.
+        """
+        rows = self.models().filter(pl.col("slug") == slug)
+        if rows.is_empty():
+            raise InputError(
+                f"model {slug!r} is not in the registry; materialize model_registry, or add it to the study"
+            )
+        return rows.row(0, named=True)
+
+    def slugs(self) -> list[str]:
+        """Slugs of the registered models that take part, sorted."""
+        return self.models()["slug"].to_list()
+
+    def table(self, name: str) -> pl.DataFrame:
+        """A table without partitions; no row where it is not there yet."""
+        return self.lake.read(name) if self.lake.exists(name) else TABLES[name].polars_schema.to_frame()
+
+    def present(self, table: str) -> list[str]:
+        """Registered models that have a part of a table partitioned by model."""
+        stored = set(self.lake.partitions(table))
+        return [slug for slug in self.slugs() if slug in stored]
+
+    def missing(self, table: str) -> list[str]:
+        """Registered models that have no part of a table partitioned by model."""
+        stored = set(self.lake.partitions(table))
+        return [slug for slug in self.slugs() if slug not in stored]
+
+    def by_model(self, table: str) -> pl.DataFrame:
+        """All rows of a table partitioned by model, of the registered models that have a part."""
+        return self.lake.read_partitions(table, self.present(table))

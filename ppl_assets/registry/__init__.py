@@ -1,0 +1,23 @@
+"""The registry: which models there are, what makes two of them one, and what was computed for them elsewhere."""
+
+from ppl_assets.registry.identity import count_parameters, local_revision, weights_digest
+from ppl_assets.registry.imports import import_digest, imported_bpb, imported_scores, take_in
+from ppl_assets.registry.register import IMPORTED, ZOO, check_folder, register
+from ppl_assets.registry.sources import ModelSource, best_device, model_source
+
+__all__ = [
+    "IMPORTED",
+    "ModelSource",
+    "ZOO",
+    "best_device",
+    "check_folder",
+    "count_parameters",
+    "import_digest",
+    "imported_bpb",
+    "imported_scores",
+    "local_revision",
+    "model_source",
+    "register",
+    "take_in",
+    "weights_digest",
+]

@@ -1,0 +1,89 @@
+"""Losses and scores computed elsewhere: the files that the study names and those that ``ppl-assets import`` took in."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from ppl_assets.errors import InputError
+from ppl_assets.registry.matrices import read_bpb, read_scores
+from ppl_assets.schema import TABLES, Table
+from ppl_assets.settings import Settings
+from ppl_assets.study import Study
+from ppl_assets.warehouse import file_digest, replace_file
+
+Kind = Literal["bpb", "scores"]
+
+
+def import_files(study: Study, settings: Settings, kind: Kind) -> list[Path]:
+    """The files of one kind, those of the study first."""
+    named = [study.path(name) for name in getattr(study.imports, kind)]
+    missing = [path for path in named if not path.is_file()]
+    if missing:
+        raise InputError(f"study field imports.{kind}: {missing[0]}: no such file")
+    taken = (settings.imports / kind).glob("*.parquet") if (settings.imports / kind).is_dir() else []
+    return [*named, *sorted(taken)]
+
+
+def import_digest(study: Study, settings: Settings, kind: Kind) -> list[str]:
+    """What the imported rows are computed from: the files' contents, and how they are read."""
+    digests = [file_digest(path, settings.digests) for path in import_files(study, settings, kind)]
+    return [*digests, *(f"{task}={metric}" for task, metric in sorted(study.imports.metrics.items()))]
+
+
+def imported_bpb(study: Study, settings: Settings) -> pl.DataFrame:
+    """Rows of the table ``imported_bpb`` from all files."""
+    return _combined(study, settings, "bpb", read_bpb, TABLES["imported_bpb"])
+
+
+def imported_scores(study: Study, settings: Settings) -> pl.DataFrame:
+    """Rows of the table ``imported_scores`` from all files."""
+
+    def read(path: Path) -> pl.DataFrame:
+        return read_scores(path, study.imports.metrics)
+
+    return _combined(study, settings, "scores", read, TABLES["imported_scores"])
+
+
+def take_in(study: Study, settings: Settings, kind: Kind, path: Path) -> Path:
+    """Check a file and keep its rows in the state folder, under the digest of its content; returns the copy.
+
+    Raises:
+        InputError: the file is missing, unreadable or inconsistent, alone or with what was imported before.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    table = TABLES[f"imported_{kind}"]
+    rows = read_bpb(path) if kind == "bpb" else read_scores(path, study.imports.metrics)
+    rows = rows.select(table.by_name)
+    earlier = [file for file in import_files(study, settings, kind) if file.suffix == ".parquet"]
+    copy = settings.imports / kind / f"{file_digest(path, settings.digests)[:32]}.parquet"
+    others = [pl.read_parquet(file) for file in earlier if file != copy and file.parent == copy.parent]
+    _check_unique(pl.concat([*others, rows]), table, str(path))
+    replace_file(copy, _parquet(rows))
+    return copy
+
+
+def _combined(
+    study: Study, settings: Settings, kind: Kind, read: Callable[[Path], pl.DataFrame], table: Table
+) -> pl.DataFrame:
+    files = import_files(study, settings, kind)
+    if not files:
+        return table.polars_schema.to_frame()
+    rows = pl.concat([read(path).select(table.by_name) for path in files])
+    _check_unique(rows, table, ", ".join(path.name for path in files))
+    return rows
+
+
+def _check_unique(rows: pl.DataFrame, table: Table, where: str) -> None:
+    repeated = rows.filter(pl.struct(table.keys).is_duplicated())
+    if repeated.height:
+        raise InputError(f"{where}: {repeated.select(table.keys).row(0, named=True)} stands twice, expected once")
+
+
+def _parquet(rows: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    rows.write_parquet(buffer)
+    return buffer.getvalue()

@@ -1,0 +1,129 @@
+"""The registry: every model of a study with its lineage, one row each.
+
+Models come from three places: the study's own list (folders and repositories), the pool that the study trains, and imported
+matrices. Two entries are one model where their weights are equal, or where they name the same repository at the same
+revision; the first by slug takes part, the others are kept with status ``duplicate``.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ppl_assets.errors import InputError
+from ppl_assets.registry.identity import count_parameters, local_revision, weights_digest
+from ppl_assets.schema import TABLES
+from ppl_assets.study import Study
+from ppl_assets.study.schema import Model
+
+IMPORTED = "imported"
+ZOO = "zoo"
+
+
+def register(study: Study, *, checkpoints: pl.DataFrame, imported: pl.DataFrame, cache: Path) -> pl.DataFrame:
+    """All models of a study, as rows of the table ``models``.
+
+    Args:
+        checkpoints: rows of ``zoo_checkpoints``.
+        imported: slug, family, source and revision of the models in imported matrices, in any number of rows.
+        cache: folder of remembered file digests.
+
+    Raises:
+        InputError: a local folder without weights, configuration or tokenizer; a model said to be imported that no
+            imported matrix holds.
+    """
+    known = imported.unique(maintain_order=True)
+    stated = [_stated(model, study, known, cache) for model in study.models]
+    trained = [_trained(row) for row in checkpoints.iter_rows(named=True)]
+    named = {row["slug"] for row in stated + trained}
+    rest = [_imported(row) for row in known.unique("slug", keep="first", maintain_order=True).iter_rows(named=True)]
+    rows = stated + trained + [row for row in rest if row["slug"] not in named]
+    return pl.DataFrame(_mark_duplicates(rows), schema=TABLES["models"].polars_schema)
+
+
+def _stated(model: Model, study: Study, imported: pl.DataFrame, cache: Path) -> dict[str, Any]:
+    row = {
+        "slug": model.slug,
+        "family": model.family,
+        "run": model.run or model.slug,
+        "kind": model.kind,
+        "source": model.source,
+        "revision": model.revision,
+        "params": model.params,
+        "license": model.license,
+        "maker": model.maker,
+    }
+    if model.source == IMPORTED:
+        if model.slug not in imported["slug"]:
+            raise InputError(f"model {model.slug!r}: source is 'imported', but no imported matrix holds it")
+        return row
+    folder = study.path(model.source)
+    if not folder.is_dir():
+        if _looks_like_folder(model.source):
+            raise InputError(f"model {model.slug!r}: {folder}: no such folder")
+        if model.revision is None:
+            raise InputError(f"model {model.slug!r}: revision is missing; expected a pinned commit, branch or tag")
+        return row
+    check_folder(folder, model.slug)
+    return row | {
+        "source": str(folder),
+        "revision": local_revision(folder, cache),
+        "weights_digest": weights_digest(folder, cache),
+        "params": model.params or count_parameters(folder),
+    }
+
+
+def check_folder(folder: Path, slug: str) -> None:
+    """Refuse a model folder that lacks configuration, weights or tokenizer."""
+    for what, patterns in (
+        ("configuration", ("config.json",)),
+        ("weights", ("*.safetensors",)),
+        ("tokenizer", ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")),
+    ):
+        if not any(any(folder.glob(pattern)) for pattern in patterns):
+            raise InputError(f"model {slug!r}: {folder}: no {what}; expected {' or '.join(patterns)}")
+
+
+def _looks_like_folder(source: str) -> bool:
+    """Whether a source that is not a folder was meant as one: a repository id is 'name' or 'maker/name'."""
+    return source.startswith((".", "/", "~")) or source.count("/") != 1
+
+
+def _trained(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "slug": row["slug"],
+        "family": row["family"],
+        "run": row["run"],
+        "kind": "probe",
+        "source": ZOO,
+        "revision": row["weights_digest"],
+        "params": row["params"],
+        "weights_digest": row["weights_digest"],
+    }
+
+
+def _imported(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "slug": row["slug"],
+        "family": row["family"],
+        "run": row["slug"],
+        "kind": "public",
+        "source": row["source"] or IMPORTED,
+        "revision": row["revision"],
+    }
+
+
+def _mark_duplicates(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Status of each model: the first by slug of those with one identity is ready, the others are duplicates."""
+    first: dict[Any, str] = {}
+    marked = []
+    for row in sorted(rows, key=lambda each: each["slug"]):
+        identity = row.get("weights_digest") or (row["source"], row.get("revision"))
+        unnamed = row["source"] == IMPORTED
+        original = row["slug"] if unnamed else first.setdefault(identity, row["slug"])
+        if original == row["slug"]:
+            marked.append(row | {"status": "ready"})
+        else:
+            marked.append(row | {"status": "duplicate", "status_reason": f"the same model as {original!r}"})
+    return marked

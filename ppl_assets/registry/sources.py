@@ -1,0 +1,51 @@
+"""Where a registered model is loaded from, and on which device."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppl_assets.errors import InputError
+from ppl_assets.registry.register import IMPORTED, ZOO
+from ppl_assets.study import Study
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """A folder or a repository at a pinned revision; `trust_remote_code` only where the study says so."""
+
+    location: str
+    revision: str | None
+    device: str
+    trust_remote_code: bool
+
+
+def model_source(study: Study, zoo_folder: Path, model: dict[str, Any]) -> ModelSource:
+    """How to load a registered model, a row of ``models``.
+
+    Raises:
+        InputError: the model was only imported, so that there is nothing to load.
+    """
+    stated = {each.slug: each for each in study.models}.get(model["slug"])
+    if model["source"] == ZOO:
+        location, revision = str(zoo_folder / model["slug"]), None
+    elif stated is None or stated.source == IMPORTED:
+        raise InputError(
+            f"model {model['slug']!r} was imported: the study names no weights to load; "
+            "list it under models with its source, or import what is missing"
+        )
+    else:
+        folder = study.path(stated.source)
+        location, revision = (str(folder), None) if folder.is_dir() else (stated.source, stated.revision)
+    return ModelSource(
+        location=location,
+        revision=revision,
+        device=best_device(),
+        trust_remote_code=bool(stated and stated.trust_remote_code),
+    )
+
+
+def best_device() -> str:
+    """``cuda`` where there is a device, else ``cpu``."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
