@@ -25,7 +25,7 @@ from ppl_assets.corpus.chunking import TokenCounter, reference_counter
 from ppl_assets.corpus.pages import Page, Rejection
 from ppl_assets.corpus.policy import decide_policy
 from ppl_assets.corpus.sources import corpus_of
-from ppl_assets.corpus.splits import SPLIT_PRIORITY, seeded_hash, split_function, text_digest
+from ppl_assets.corpus.splits import SPLIT_PRIORITY, sampling_order, split_function, text_digest
 from ppl_assets.errors import InputError
 from ppl_assets.progress import Progress, Report
 from ppl_assets.schema import TABLES
@@ -50,8 +50,7 @@ class Catalog:
     """What one pass over the source found.
 
     `domains` and `rejections` are the tables ``domains`` and ``page_rejections`` (without near duplicates, which need
-    the sampled texts). `sample` has one row per sampled page: page_id, domain, split, order (smaller is sampled
-    first), digest (of the text), bytes, tokens. `duplicates` counts exact duplicates by the splits of the page that
+    the sampled texts). `sample` has one row per sampled page: page_id, domain, split, digest (of its text). `duplicates` counts exact duplicates by the splits of the page that
     stays and the page that goes: kept_split, dropped_split, pages; different ones are text across the split.
     """
 
@@ -150,7 +149,7 @@ def _reduced(pages: list[Page], *, split: Callable[[Page], str], counter: TokenC
         "page_id": [page.page_id for page in pages],
         "domain": [page.domain for page in pages],
         "priority": [SPLIT_PRIORITY.index(split(page)) for page in pages],
-        "order": [seeded_hash(page.page_id, seed, "sample") for page in pages],
+        "order": [sampling_order(page.page_id, seed) for page in pages],
         "digest": [text_digest(text) for text in texts],
         "bytes": [len(text.encode("utf-8")) for text in texts],
         "tokens": counter.count(texts),
@@ -243,5 +242,5 @@ def _sample(usable: pl.DataFrame, splits: Splits) -> pl.DataFrame:
     return (
         usable.sort("domain", "priority", "order", "page_id")
         .filter(place < pl.col("priority").replace_strict(most, return_dtype=pl.Int64))
-        .select("page_id", "domain", _split_name("priority").alias("split"), "order", "digest", "bytes", "tokens")
+        .select("page_id", "domain", _split_name("priority").alias("split"), pl.col("digest").bin.encode("hex"))
     )

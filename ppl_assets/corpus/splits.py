@@ -31,6 +31,11 @@ def split_function(splits: Splits, seed: int) -> Callable[[Page], str]:
     return split
 
 
+def sampling_order(page_id: str, seed: int) -> int:
+    """Of a domain's pages those with the smallest numbers are sampled."""
+    return seeded_hash(page_id, seed, "sample")
+
+
 def seeded_hash(name: str, seed: int, purpose: str) -> int:
     """A uniform number of 63 bits; other seeds and purposes give independent ones."""
     key = f"{purpose}:{seed}".encode()
