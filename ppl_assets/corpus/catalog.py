@@ -50,8 +50,9 @@ class Catalog:
     """What one pass over the source found.
 
     `domains` and `rejections` are the tables ``domains`` and ``page_rejections`` (without near duplicates, which need
-    the sampled texts). `sample` has one row per sampled page: page_id, domain, split, digest (of its text). `duplicates` counts exact duplicates by the splits of the page that
-    stays and the page that goes: kept_split, dropped_split, pages; different ones are text across the split.
+    the sampled texts). `sample` has one row per sampled page: page_id, domain, split, digest (of its text, 32 hex
+    digits). `duplicates` counts exact duplicates by the splits of the page that stays and the page that goes:
+    kept_split, dropped_split, pages; different ones are text across the split.
     """
 
     domains: pl.DataFrame

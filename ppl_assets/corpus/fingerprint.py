@@ -7,10 +7,8 @@ of a branch's name it is not known whether the branch moved.
 
 import hashlib
 import json
-import os
 import platform
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -20,15 +18,13 @@ from ppl_assets.corpus.rows import source_files
 from ppl_assets.corpus.sources import corpus_of
 from ppl_assets.progress import Progress, Report
 from ppl_assets.study.schema import Files, PythonPackages, Study
+from ppl_assets.warehouse.file_digest import file_digest
 
-_BLOCK_BYTES = 2**22
 
-
-def source_fingerprint(study: Study, *, cache: Path | None = None, progress: Report | None = None) -> dict[str, Any]:
+def source_fingerprint(study: Study, cache: Path, *, progress: Report | None = None) -> dict[str, Any]:
     """The source's identity, as JSON can hold it.
 
-    `cache` is a file of digests by path, size, time of modification and inode: what did not change by these is not
-    read again.
+    `cache` is the folder of remembered file digests: what did not change by size, time and inode is not read again.
 
     Raises:
         InputError: a file of the study is missing.
@@ -41,8 +37,7 @@ def source_fingerprint(study: Study, *, cache: Path | None = None, progress: Rep
             "packages": {package: _package(package) for package in source.packages},
         }
     if isinstance(source, Files):
-        files = source_files(source, study)
-        return {"kind": source.kind, "files": _digests(files, cache, progress)}
+        return {"kind": source.kind, "files": _digests(source_files(source, study), cache, progress)}
     folder = study.path(source.dataset)
     identity: dict[str, Any] = source.model_dump(include={"kind", "dataset", "revision", "subset", "split"})
     if folder.is_dir():
@@ -52,56 +47,19 @@ def source_fingerprint(study: Study, *, cache: Path | None = None, progress: Rep
 
 
 def _package(package: str) -> dict[str, Any]:
-    """Versions and a digest of the files' names and sizes."""
+    """Versions, and a digest of the files' names and sizes."""
     files = [(file.name, file.size) for file in package_files(package)]
     digest = hashlib.sha256(json.dumps(files).encode("utf-8")).hexdigest()
     return {"versions": package_versions(package), "files": len(files), "digest": digest}
 
 
-def _digests(
-    files: Iterable[tuple[str, Path]], cache: Path | None, progress: Report | None
-) -> list[dict[str, str | int]]:
-    """Name, size and sha256 of each file."""
-    known: dict[str, str] = _read_cache(cache)
-    stats = [(name, path, path.stat()) for name, path in files]
-    total, done, began = sum(stat.st_size for _, _, stat in stats), 0, monotonic()
-    current: dict[str, str] = {}
-    for _, path, stat in stats:
-        key = f"{path.absolute()}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ino}"
-        current[key] = known.get(key) or _sha256(path)
-        done += stat.st_size
+def _digests(files: Sequence[tuple[str, Path]], cache: Path, progress: Report | None) -> list[dict[str, str | int]]:
+    """Name, size and SHA-256 of each file."""
+    sizes = [path.stat().st_size for _, path in files]
+    done, began, digests = 0, monotonic(), list[dict[str, str | int]]()
+    for (name, path), size in zip(files, sizes, strict=True):
+        digests.append({"name": name, "bytes": size, "sha256": file_digest(path, cache)})
+        done += size
         if progress:
-            progress(Progress(done=done, total=total, unit="bytes", seconds=monotonic() - began))
-    if cache and current.items() - known.items():
-        _write_cache(cache, known | current)
-    return [
-        {"name": name, "bytes": stat.st_size, "sha256": digest}
-        for (name, _, stat), digest in zip(stats, current.values(), strict=True)
-    ]
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _read_cache(cache: Path | None) -> dict[str, str]:
-    """Digests known from earlier; a cache that cannot be read costs time and nothing else."""
-    if cache is None or not cache.is_file():
-        return {}
-    try:
-        content = json.loads(cache.read_text(encoding="utf-8"))
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _write_cache(cache: Path, digests: dict[str, str]) -> None:
-    """Put the cache in place at once, so that a reader or a crash never meets half of it."""
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=cache.parent, delete=False) as file:
-        json.dump(digests, file)
-    os.replace(file.name, cache)
+            progress(Progress(done=done, total=sum(sizes), unit="bytes", seconds=monotonic() - began))
+    return digests
