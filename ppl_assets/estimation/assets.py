@@ -1,4 +1,5 @@
-"""Assets of the estimation room: errors per target, estimates, the gate's verdict, and its check on held-out families."""
+"""Assets of the estimation room: errors per target, estimates, the gate's verdict, and its check on held-out
+families."""
 
 import dagster as dg
 

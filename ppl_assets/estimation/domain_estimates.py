@@ -11,7 +11,7 @@ positive mean by Student's t, which stays valid where families differ in size an
 a loss.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,22 +19,21 @@ import numpy as np
 from ppl_assets.errors import InputError
 from ppl_assets.estimation.domain_scores import (
     better_than_pool,
-    column_ranks,
+    centred_scores,
     cosine,
     family_parts,
-    family_scores,
-    family_sums,
     given,
     mean_loss,
     ranks_of_target,
 )
-from ppl_assets.estimation.inputs import errors_by_target, family_index, loss_matrix
+from ppl_assets.estimation.inputs import MIN_MODELS, canonical_order, family_index, log_size, loss_matrix, single_target
 from ppl_assets.estimation.resampling import (
     bootstrap_weights,
     half_weights,
     jackknife_weights,
     replicate_correlations,
 )
+from ppl_assets.estimation.scores import Estimator, check_estimator
 
 BLOCK = 8192  # columns per block: 6 MB of float64 ranks for 90 models
 PAIRS = 50  # complementary pairs: Shah and Samworth's own choice, a standard error of at most 0.05
@@ -77,6 +76,7 @@ def estimate_domains(
     models: Sequence[str] | None = None,
     params: np.ndarray | None = None,
     groups: Sequence[str] | None = None,
+    estimator: Estimator = "gumbel",
     seed: int = 0,
     replicates: int = 1000,
     level: float = 0.90,
@@ -91,6 +91,8 @@ def estimate_domains(
         domains, models: keys, used in the answer and in messages.
         params: parameters per model (any unit); NaN where unknown. Without it `given_size` is NaN.
         groups: a label per domain toward which estimates are shrunk (language, topic); one group by default.
+        estimator: the scores behind `estimate`, its error, `selection_probability` and `shrunken`: ``gumbel`` or
+            ``spearman``. Partial correlations, family parts and p-values always use plain ranks.
         seed: of the bootstrap and of the halves; the same seed gives the same answer whatever the order of rows.
         replicates: bootstrap samples of families.
         level: coverage of the intervals.
@@ -99,40 +101,35 @@ def estimate_domains(
     Raises:
         InputError: bad shapes, keys, values, too few models or families, or a target that does not vary.
     """
+    check_estimator(estimator)
     x_MD = loss_matrix(bpb_MD, models=models, domains=domains)
     y_M = single_target(error_M, len(x_MD), models=models)
+    if not 0 < top_share <= 1:
+        raise InputError(f"top_share: found {top_share}, expected a share above 0 and at most 1")
     if groups is not None and len(groups) != x_MD.shape[1]:
         raise InputError(f"groups: found {len(groups)}, expected {x_MD.shape[1]}, one per domain")
     family_M = family_index(families, len(x_MD))
     rng = np.random.default_rng(seed)
     row_order = canonical_order(x_MD, y_M, family_M)
     x_MD, y_M, family_M = x_MD[row_order], y_M[row_order], family_M[row_order]
-    size_M = None if params is None else _log_size(params, len(row_order))[row_order]
-    point = _point_estimates(x_MD, y_M, family_M, size_M)
-    interval = _intervals(x_MD, y_M, point["estimate"], bootstrap_weights(family_M, replicates, rng), level, family_M)
+    size_M = None if params is None else log_size(params, len(row_order))[row_order]
+    point = _point_estimates(x_MD, y_M, family_M, size_M, estimator)
+    bootstrap, halves, jackknife = (
+        (rho_TDR[0] for _, rho_TDR, _ in replicate_correlations(x_MD, y_M[None], weight_MR, estimator))
+        for weight_MR in (
+            bootstrap_weights(family_M, replicates, rng),
+            half_weights(family_M, PAIRS, rng).reshape(len(x_MD), -1),
+            jackknife_weights(family_M),
+        )
+    )
     return DomainEstimates(
         domains=tuple(domains) if domains is not None else tuple(str(d) for d in range(x_MD.shape[1])),
         q_value=benjamini_hochberg(point["p_value"]),
-        selection_probability=selection_probability(x_MD, y_M, family_M, top_share, rng),
-        shrunken=_shrunken(x_MD, y_M, point["estimate"], family_M, groups),
+        selection_probability=_selection_probability(halves, top_share),
+        shrunken=_shrunken(point["estimate"], jackknife, groups),
         **point,
-        **interval,
+        **_intervals(point["estimate"], bootstrap, level, int(family_M.max()) + 1),
     )
-
-
-def canonical_order(x_MD: np.ndarray, y_M: np.ndarray, family_M: np.ndarray) -> np.ndarray:
-    """An order of models that depends on their values alone, so that rows may come in any order."""
-    return np.lexsort((*x_MD[:, :64].T, y_M, family_M))
-
-
-def single_target(error_M: np.ndarray, n_models: int, *, models: Sequence[str] | None) -> np.ndarray:
-    """One target's errors as float64, refused where they are not finite or do not vary."""
-    y_TM = errors_by_target(error_M, n_models, models=models)
-    if np.ndim(error_M) != 1:
-        raise InputError(f"errors: found {np.ndim(error_M)} dimensions, expected 1: one target at a time")
-    if y_TM.min() == y_TM.max():
-        raise InputError(f"errors: all {n_models} models are tied at {y_TM[0, 0]:g}, expected a target that varies")
-    return y_TM[0]
 
 
 def benjamini_hochberg(p_value: np.ndarray) -> np.ndarray:
@@ -145,16 +142,10 @@ def benjamini_hochberg(p_value: np.ndarray) -> np.ndarray:
     return q_value
 
 
-def selection_probability(
-    x_MD: np.ndarray, y_M: np.ndarray, family_M: np.ndarray, top_share: float, rng: np.random.Generator
-) -> np.ndarray:
+def _selection_probability(halves: Iterable[np.ndarray], top_share: float) -> np.ndarray:
     """Share of halves of the families in which a domain is among the top share; ties at the border share its places."""
-    if not 0 < top_share <= 1:
-        raise InputError(f"top_share: found {top_share}, expected a share above 0 and at most 1")
-    half_MR = half_weights(family_M, PAIRS, rng).reshape(len(x_MD), -1)
-    rho_DR = np.concatenate([rho[0] for _, rho, _ in replicate_correlations(x_MD, y_M[None], half_MR)])
     # -inf: a domain that a half cannot judge is not selected there.
-    rho_DR = np.where(np.isnan(rho_DR), -np.inf, rho_DR)
+    rho_DR = np.concatenate([np.where(np.isnan(rho_DR), -np.inf, rho_DR) for rho_DR in halves])
     places = max(1, round(top_share * len(rho_DR)))
     border_R = np.partition(rho_DR, -places, axis=0)[-places]
     above_DR, tied_DR = rho_DR > border_R, (rho_DR == border_R) & np.isfinite(rho_DR)
@@ -162,103 +153,90 @@ def selection_probability(
     return (above_DR + tied_DR * (left_R / np.maximum(tied_DR.sum(axis=0), 1))).mean(axis=1)
 
 
-def _log_size(params: np.ndarray, n_models: int) -> np.ndarray:
-    size_M = np.asarray(params, dtype=np.float64)
-    if size_M.shape != (n_models,):
-        raise InputError(f"params: found shape {size_M.shape}, expected ({n_models},), one count per model")
-    if (size_M[~np.isnan(size_M)] <= 0).any():
-        raise InputError("params: found a count that is not positive, expected parameters above 0 or NaN for unknown")
-    return np.log(size_M)
-
-
 def _point_estimates(
-    x_MD: np.ndarray, y_M: np.ndarray, family_M: np.ndarray, size_M: np.ndarray | None
+    x_MD: np.ndarray, y_M: np.ndarray, family_M: np.ndarray, size_M: np.ndarray | None, estimator: Estimator
 ) -> dict[str, np.ndarray]:
     """Everything that needs no resampling, by blocks of columns."""
     pool_M = mean_loss(x_MD)
-    blocks = [
-        _point_block(x_MD[:, start : start + BLOCK], y_M, pool_M, family_M, size_M)
-        for start in range(0, x_MD.shape[1], BLOCK)
-    ]
+    blocks = []
+    for start in range(0, x_MD.shape[1], BLOCK):
+        x = x_MD[:, start : start + BLOCK]
+        within, between = family_parts(x, y_M, family_M)
+        blocks.append(
+            {
+                "estimate": cosine(centred_scores(x, estimator), ranks_of_target(x, y_M)),
+                "p_value": better_than_pool(x, y_M, pool_M, family_M),
+                "models": (~np.isnan(x)).sum(axis=0),
+                "given_size": _given_size(x, y_M, size_M),
+                "given_mean_loss": given(x, y_M, pool_M),
+                "within_family": within,
+                "between_family": between,
+            }
+        )
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def _point_block(
-    x_MD: np.ndarray, y_M: np.ndarray, pool_M: np.ndarray, family_M: np.ndarray, size_M: np.ndarray | None
-) -> dict[str, np.ndarray]:
-    present_MD = ~np.isnan(x_MD)
-    present_FD = family_sums(present_MD.astype(np.float64), family_M) > 0
-    within, between = family_parts(x_MD, y_M, family_M)
-    given_size = np.full(x_MD.shape[1], np.nan)
-    if size_M is not None:
-        known_M = ~np.isnan(size_M)
-        given_size = given(x_MD[known_M], y_M[known_M], size_M[known_M])
-    return {
-        "estimate": cosine(column_ranks(x_MD), ranks_of_target(x_MD, y_M)),
-        "p_value": better_than_pool(family_scores(x_MD, y_M, pool_M, family_M), present_FD),
-        "models": present_MD.sum(axis=0),
-        "given_size": given_size,
-        "given_mean_loss": given(x_MD, y_M, pool_M),
-        "within_family": within,
-        "between_family": between,
-    }
+def _given_size(x_MD: np.ndarray, y_M: np.ndarray, size_M: np.ndarray | None) -> np.ndarray:
+    """Partial correlations given size over the models whose size is known; NaN where fewer than three are."""
+    if size_M is None or (known_M := ~np.isnan(size_M)).sum() < MIN_MODELS:
+        return np.full(x_MD.shape[1], np.nan)
+    return given(x_MD[known_M], y_M[known_M], size_M[known_M])
 
 
 def _intervals(
-    x_MD: np.ndarray,
-    y_M: np.ndarray,
-    estimate_D: np.ndarray,
-    weight_MR: np.ndarray,
-    level: float,
-    family_M: np.ndarray,
+    estimate_D: np.ndarray, bootstrap: Iterable[np.ndarray], level: float, n_families: int
 ) -> dict[str, np.ndarray]:
-    """Standard error of rho, and an interval on Fisher's z with Student's t."""
+    """Standard error of the estimate, and an interval on Fisher's z with Student's t."""
     from scipy.special import stdtrit
 
-    stderr_D, stderr_z_D = np.full(len(estimate_D), np.nan), np.full(len(estimate_D), np.nan)
-    for block, rho_TDR, _ in replicate_correlations(x_MD, y_M[None], weight_MR):
-        rho_DR = rho_TDR[0]
-        known = ~np.isnan(rho_DR).all(axis=1)
-        stderr_D[block][known] = np.nanstd(rho_DR[known], axis=1, ddof=1, dtype=np.float64)
-        z_DR = np.arctanh(np.clip(rho_DR[known], -CLIP, CLIP))
-        stderr_z_D[block][known] = np.nanstd(z_DR, axis=1, ddof=1, dtype=np.float64)
-    n_families = family_M.max() + 1
+    spread = [(_deviation(rho_DR), _deviation(_fisher(rho_DR))) for rho_DR in bootstrap]
+    stderr_D, stderr_z_D = (np.concatenate(parts) for parts in zip(*spread, strict=True))
+    # A bootstrap of n families understates a variance by (n - 1) / n.
     reach_D = stdtrit(n_families - 1.0, (1 + level) / 2) * stderr_z_D * np.sqrt(n_families / (n_families - 1))
-    z_D = np.arctanh(np.clip(estimate_D, -CLIP, CLIP))
+    z_D = _fisher(estimate_D)
     return {"stderr": stderr_D, "ci_low": np.tanh(z_D - reach_D), "ci_high": np.tanh(z_D + reach_D)}
 
 
-def _shrunken(
-    x_MD: np.ndarray, y_M: np.ndarray, estimate_D: np.ndarray, family_M: np.ndarray, groups: Sequence[str] | None
-) -> np.ndarray:
+def _fisher(rho: np.ndarray) -> np.ndarray:
+    return np.arctanh(np.clip(rho, -CLIP, CLIP))
+
+
+def _deviation(value_DR: np.ndarray) -> np.ndarray:
+    """Standard deviation over the replicates that are defined; NaN where fewer than two are."""
+    known_DR = ~np.isnan(value_DR)
+    n_D = known_DR.sum(axis=1)
+    mean_D = np.where(known_DR, value_DR, 0).sum(axis=1, dtype=np.float64) / np.maximum(n_D, 1)
+    square_D = (np.where(known_DR, value_DR - mean_D[:, None], 0) ** 2).sum(axis=1)
+    return np.where(n_D > 1, np.sqrt(square_D / np.maximum(n_D - 1, 1)), np.nan)
+
+
+def _shrunken(estimate_D: np.ndarray, jackknife: Iterable[np.ndarray], groups: Sequence[str] | None) -> np.ndarray:
     """Empirical-Bayes estimates: Fisher's z of domains around their group, of groups around the pool (normal-normal).
 
     The noise that counts is that of a domain *relative to its group*, since an unlucky set of models moves all domains
     together; it comes from leaving out one family at a time.
     """
-    jackknife = replicate_correlations(x_MD, y_M[None], jackknife_weights(family_M))
-    z_DF = np.arctanh(np.clip(np.concatenate([rho[0] for _, rho, _ in jackknife]), -CLIP, CLIP)).astype(np.float64)
-    z_D = np.arctanh(np.clip(estimate_D, -CLIP, CLIP))
+    z_D, z_DF = _fisher(estimate_D), _fisher(np.concatenate(list(jackknife))).astype(np.float64)
     group_D = np.zeros(len(z_D), int) if groups is None else np.unique(list(groups), return_inverse=True)[1]
+    # A domain without an estimate, with or without some family, is left as it is.
+    usable_D = ~(np.isnan(z_D) | np.isnan(z_DF).any(axis=1))
     n_groups = group_D.max() + 1
-    centre_G, variance_G, shifted_D = np.full(n_groups, np.nan), np.full(n_groups, np.nan), np.full(len(z_D), np.nan)
-    for g in range(n_groups):
-        inside = np.flatnonzero((group_D == g) & ~np.isnan(z_D))
-        if len(inside) == 0:
-            continue
-        noise = _jackknife_variance(z_DF[inside] - np.nanmean(z_DF[inside], axis=0))
-        centre_G[g] = z_D[inside].mean()
-        spread = max(0.0, z_D[inside].var(ddof=1) - noise.mean()) if len(inside) > 1 else 0.0
-        variance_G[g] = (spread + noise.mean()) / len(inside)
-        keep = spread / (spread + noise) if spread > 0 else np.zeros(len(inside))
-        shifted_D[inside] = keep * (z_D[inside] - centre_G[g])
+    centre_G, variance_G, shift_D = np.full(n_groups, np.nan), np.full(n_groups, np.nan), np.full(len(z_D), np.nan)
+    for group in np.unique(group_D[usable_D]):
+        inside = np.flatnonzero((group_D == group) & usable_D)
+        relative_DF = z_DF[inside] - z_DF[inside].mean(axis=0)
+        noise_D = (relative_DF.shape[1] - 1) * relative_DF.var(axis=1)
+        centre_G[group] = z_D[inside].mean()
+        signal = max(0.0, z_D[inside].var(ddof=1) - noise_D.mean()) if len(inside) > 1 else 0.0
+        variance_G[group] = (signal + noise_D.mean()) / len(inside)
+        shift_D[inside] = _kept(signal, noise_D) * (z_D[inside] - centre_G[group])
     known = ~np.isnan(centre_G)
     between = max(0.0, centre_G[known].var(ddof=1) - variance_G[known].mean()) if known.sum() > 1 else 0.0
-    keep_G = between / (between + variance_G) if between > 0 else np.zeros(n_groups)
-    pool = np.nanmean(centre_G)
-    return np.tanh(pool + keep_G[group_D] * (centre_G[group_D] - pool) + shifted_D)
+    pool = centre_G[known].mean() if known.any() else 0.0
+    centre_G = pool + _kept(between, variance_G) * (centre_G - pool)
+    return np.where(usable_D, np.tanh(centre_G[group_D] + shift_D), estimate_D)
 
 
-def _jackknife_variance(value_DF: np.ndarray) -> np.ndarray:
-    n_families = value_DF.shape[1]
-    return (n_families - 1) * np.nanvar(value_DF, axis=1)
+def _kept(signal: float, noise: np.ndarray) -> np.ndarray:
+    """How much of a deviation is signal, by variances; nothing where there is no signal."""
+    return signal / (signal + noise) if signal > 0 else np.zeros_like(noise)

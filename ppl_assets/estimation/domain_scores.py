@@ -8,11 +8,13 @@ x D.
 import numpy as np
 
 from ppl_assets.estimation.rank_correlation import centred_ranks, target_ranks
+from ppl_assets.estimation.scores import Estimator, column_scores
 
 
-def column_ranks(x_MD: np.ndarray) -> np.ndarray:
-    """Ranks of the models in each column, as float64."""
-    return centred_ranks(np.ascontiguousarray(x_MD)).astype(np.float64)
+def centred_scores(x_MD: np.ndarray, estimator: Estimator = "spearman") -> np.ndarray:
+    """Scores of the losses with mean 0 in each column, as float64; 0 where the loss is missing."""
+    present_MD = ~np.isnan(x_MD)
+    return column_scores(centred_ranks(x_MD), None if present_MD.all() else present_MD, estimator)
 
 
 def ranks_of_target(x_MD: np.ndarray, y_M: np.ndarray) -> np.ndarray:
@@ -29,7 +31,7 @@ def mean_loss(x_MD: np.ndarray) -> np.ndarray:
 
 
 def cosine(a_MD: np.ndarray, b_MD: np.ndarray) -> np.ndarray:
-    """Cosine by column (a correlation, as centred ranks sum to 0); M x 1 broadcasts; NaN where either is constant."""
+    """Cosine by column (a correlation where both are centred); M x 1 broadcasts; NaN where either is constant."""
     with np.errstate(invalid="ignore", divide="ignore"):
         square = (a_MD**2).sum(axis=0) * (b_MD**2).sum(axis=0)
         return np.where(square > 0, (a_MD * b_MD).sum(axis=0) / np.sqrt(square), np.nan)
@@ -46,7 +48,7 @@ def partial(rho_xy: np.ndarray, rho_xz: np.ndarray, rho_zy: np.ndarray) -> np.nd
 
 def given(x_MD: np.ndarray, y_M: np.ndarray, control_M: np.ndarray) -> np.ndarray:
     """Partial rank correlation of every column with `y_M` given `control_M`."""
-    ranks, target, control = column_ranks(x_MD), ranks_of_target(x_MD, y_M), ranks_of_target(x_MD, control_M)
+    ranks, target, control = centred_scores(x_MD), ranks_of_target(x_MD, y_M), ranks_of_target(x_MD, control_M)
     return partial(cosine(ranks, target), cosine(ranks, control), cosine(control, target))
 
 
@@ -56,44 +58,62 @@ def family_sums(a_MD: np.ndarray, family_M: np.ndarray) -> np.ndarray:
     return member_FM @ a_MD
 
 
-def family_scores(x_MD: np.ndarray, y_M: np.ndarray, pool_M: np.ndarray, family_M: np.ndarray) -> np.ndarray:
-    """What each family says for each domain beyond the pool's mean loss: families x domains.
-
-    The product of two residuals, of the domain's ranks and of the target's ranks on the ranks of mean loss `pool_M`,
-    summed over the models of a family. Their sum over families has the sign of the partial correlation.
-    """
-    pool = ranks_of_target(x_MD, pool_M)
-    return family_sums(_residual(column_ranks(x_MD), pool) * _residual(ranks_of_target(x_MD, y_M), pool), family_M)
-
-
-def _residual(a_MD: np.ndarray, control_MD: np.ndarray) -> np.ndarray:
+def family_means(a_MD: np.ndarray, present_MD: np.ndarray, family_M: np.ndarray) -> np.ndarray:
+    """Mean of each family over the models present; NaN where none is. Families x columns."""
+    count_FD = family_sums(present_MD.astype(np.float64), family_M)
     with np.errstate(invalid="ignore", divide="ignore"):
-        slope = (a_MD * control_MD).sum(axis=0) / (control_MD**2).sum(axis=0)
-    return a_MD - np.nan_to_num(slope) * control_MD
+        return family_sums(np.where(present_MD, a_MD, 0), family_M) / count_FD
 
 
-def better_than_pool(score_FD: np.ndarray, present_FD: np.ndarray) -> np.ndarray:
-    """One-sided p-value that family scores have a positive mean: Student's t over the families that have the domain."""
-    from scipy.special import stdtr
-
-    n_D = present_FD.sum(axis=0)
-    total, square = score_FD.sum(axis=0), (score_FD**2).sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        spread = np.sqrt(np.maximum(square - total**2 / n_D, 0) / (n_D - 1) * n_D)
-        return np.where((n_D > 1) & (spread > 0), stdtr(n_D - 1.0, -total / spread), np.nan)
+def centred_families(mean_FD: np.ndarray) -> np.ndarray:
+    """Family means less their mean over families, which weigh the same; 0 where a family lacks the column."""
+    present_FD = ~np.isnan(mean_FD)
+    n_D = np.maximum(present_FD.sum(axis=0), 1)
+    return np.where(present_FD, mean_FD - np.where(present_FD, mean_FD, 0).sum(axis=0) / n_D, 0)
 
 
 def family_parts(x_MD: np.ndarray, y_M: np.ndarray, family_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Correlation of ranks inside families, and of family means (families weigh the same; fewer than 3 give NaN)."""
-    ranks, target, present_MD = column_ranks(x_MD), ranks_of_target(x_MD, y_M), ~np.isnan(x_MD)
-    count_FD = family_sums(present_MD.astype(np.float64), family_M)
-    filled, least_FD = count_FD > 0, np.maximum(count_FD, 1)
-    mean_x_FD = family_sums(ranks, family_M) / least_FD
-    mean_y_FD = family_sums(np.where(present_MD, target, 0), family_M) / least_FD
+    """Correlation of ranks inside families, and of family means (fewer than 3 families give NaN)."""
+    ranks, target, present_MD = centred_scores(x_MD), ranks_of_target(x_MD, y_M), ~np.isnan(x_MD)
+    mean_x_FD, mean_y_FD = (family_means(values, present_MD, family_M) for values in (ranks, target))
     within = cosine(
         np.where(present_MD, ranks - mean_x_FD[family_M], 0), np.where(present_MD, target - mean_y_FD[family_M], 0)
     )
-    n_D = filled.sum(axis=0)
-    centre_x = np.where(filled, mean_x_FD - mean_x_FD.sum(axis=0) / np.maximum(n_D, 1), 0)
-    centre_y = np.where(filled, mean_y_FD - mean_y_FD.sum(axis=0) / np.maximum(n_D, 1), 0)
-    return within, np.where(n_D >= 3, cosine(centre_x, centre_y), np.nan)
+    enough = (~np.isnan(mean_x_FD)).sum(axis=0) >= 3
+    return within, np.where(enough, cosine(centred_families(mean_x_FD), centred_families(mean_y_FD)), np.nan)
+
+
+def family_residuals(
+    x_MD: np.ndarray, y_M: np.ndarray, pool_M: np.ndarray, family_M: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Family means of the ranks of losses and of the target, freed of the family means of mean loss: F x D each.
+
+    One observation per family; both have mean 0 and are orthogonal to mean loss over the families a column has.
+    """
+    present_MD = ~np.isnan(x_MD)
+    x_FD, y_FD, pool_FD = (
+        centred_families(family_means(values, present_MD, family_M))
+        for values in (centred_scores(x_MD), ranks_of_target(x_MD, y_M), ranks_of_target(x_MD, pool_M))
+    )
+    return residual(x_FD, pool_FD), residual(y_FD, pool_FD)
+
+
+def residual(a_FD: np.ndarray, control_FD: np.ndarray) -> np.ndarray:
+    """What a least-squares line on the control leaves of each column; all of it where the control is constant."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        slope = (a_FD * control_FD).sum(axis=0) / (control_FD**2).sum(axis=0)
+    return a_FD - np.nan_to_num(slope) * control_FD
+
+
+def better_than_pool(x_MD: np.ndarray, y_M: np.ndarray, pool_M: np.ndarray, family_M: np.ndarray) -> np.ndarray:
+    """One-sided p-value of "given the pool's mean loss, the domain does not rise with the error", families as units.
+
+    Student's t of the partial correlation of family means, with families - 3 degrees of freedom; NaN below 4 families.
+    """
+    from scipy.special import stdtr
+
+    rho_D = cosine(*family_residuals(x_MD, y_M, pool_M, family_M))
+    freedom_D = (family_sums((~np.isnan(x_MD)).astype(np.float64), family_M) > 0).sum(axis=0) - 3.0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        t_D = rho_D * np.sqrt(freedom_D / np.maximum(1 - rho_D**2, 0))
+        return np.where(freedom_D > 0, stdtr(np.maximum(freedom_D, 1), -t_D), np.nan)

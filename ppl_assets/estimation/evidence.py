@@ -1,6 +1,7 @@
 """From tables to matrices: the losses and errors of the models that have both.
 
-Axes: M models, D domains. A loss that is missing stays NaN; a model without an error on a target leaves that target alone.
+Axes: M models, D domains. A loss that is missing stays NaN; a model without an error on a target leaves that target
+alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -81,7 +82,8 @@ def errors_by_target(
         missing: models without scores or losses, named where too few are left.
 
     Raises:
-        InputError: a task and metric that no model has, a value out of range, an error that falls as losses rise, or too
+        InputError: a task and metric that no model has, a value out of range, an error that falls as losses rise, or
+        too
             few models.
     """
     frames = []

@@ -4,9 +4,10 @@ Three questions. Do domains differ by more than noise allows (`heterogeneity_p`)
 (`reliability`)? Does choosing predict held-out families better than the pool's mean loss (`delta_r2`)? All are about
 what a domain says beyond the pool's mean loss: that better models have lower losses everywhere needs no selection.
 
-Heterogeneity is tested by flipping the sign of whole families' score contributions (Hemerik, Goeman, Finos, JRSS-B 82,
-2020), which keeps every dependence between domains and inside families. Reliability is the Spearman-Brown corrected
-correlation, across domains, of estimates from complementary halves of the families.
+Heterogeneity is tested by permuting families' residual errors (Freedman and Lane, Journal of Business and Economic
+Statistics 1, 1983), one observation per family, which keeps every dependence between domains and inside families.
+Reliability is the Spearman-Brown corrected correlation, across domains, of estimates from complementary halves of the
+families.
 """
 
 from collections.abc import Sequence
@@ -15,10 +16,17 @@ from typing import Literal
 
 import numpy as np
 
-from ppl_assets.estimation.domain_estimates import canonical_order, single_target
-from ppl_assets.estimation.domain_scores import family_scores, mean_loss, partial
+from ppl_assets.estimation.domain_scores import (
+    centred_families,
+    centred_scores,
+    family_means,
+    mean_loss,
+    partial,
+    residual,
+)
 from ppl_assets.estimation.independence import effective_models
-from ppl_assets.estimation.inputs import family_index, loss_matrix
+from ppl_assets.estimation.inputs import canonical_order, family_index, loss_matrix, single_target
+from ppl_assets.estimation.rank_correlation import target_ranks
 from ppl_assets.estimation.rank_prediction import rank_prediction
 from ppl_assets.estimation.resampling import half_weights, replicate_correlations
 
@@ -44,7 +52,7 @@ def signal_gate(
     families: Sequence[str],
     models: Sequence[str] | None = None,
     seed: int = 0,
-    flips: int = 999,
+    permutations: int = 999,
     pairs: int = 50,
     alpha: float = 0.05,
     reliability_floor: float = 0.5,
@@ -65,7 +73,7 @@ def signal_gate(
     x_MD, y_M, family_M = x_MD[order], y_M[order], family_M[order]
     rng = np.random.default_rng(seed)
     labels = [str(family) for family in family_M]
-    p_value = _heterogeneity(family_scores(x_MD, y_M, mean_loss(x_MD), family_M), flips, rng)
+    p_value = _heterogeneity(x_MD, y_M, family_M, permutations, rng)
     reliability = _reliability(x_MD, y_M, family_M, pairs, rng)
     gain = rank_prediction(x_MD, y_M, families=labels).delta_r2
     effective = effective_models(y_M, families=labels)
@@ -105,17 +113,33 @@ def _decide(
     )
 
 
-def _heterogeneity(score_FD: np.ndarray, flips: int, rng: np.random.Generator) -> float:
-    """p-value of "no domain says anything beyond the pool's mean loss": sum of squared statistics under sign flips."""
-    norm_D = np.sqrt((score_FD**2).sum(axis=0))
-    unit_FD = score_FD[:, norm_D > 0] / norm_D[norm_D > 0]
-    observed = (unit_FD.sum(axis=0) ** 2).sum()
-    # |signs . unit|^2 = signs' (unit unit') signs: the Gram matrix of families replaces the domains.
+def _heterogeneity(
+    x_MD: np.ndarray, y_M: np.ndarray, family_M: np.ndarray, permutations: int, rng: np.random.Generator
+) -> float:
+    """p-value of "no domain says anything beyond the pool's mean loss": sum of squared partial correlations.
+
+    Permuted are the families' residuals of the target (Freedman and Lane, 1983); all domains move together, so their
+    dependence is kept. A family without a column counts as average there. NaN below 4 families.
+    """
+    everyone = np.ones((len(x_MD), 1), bool)
+    y_F1, pool_F1 = (
+        centred_families(family_means(target_ranks(values_M, None), everyone, family_M))
+        for values_M in (y_M, mean_loss(x_MD))
+    )
+    if len(y_F1) < 4:
+        return float("nan")
+    x_FD = centred_families(family_means(centred_scores(x_MD), ~np.isnan(x_MD), family_M))
+    x_FD, y_F = residual(x_FD, pool_F1), residual(y_F1, pool_F1)[:, 0]
+    norm_D = np.sqrt((x_FD**2).sum(axis=0))
+    unit_FD = x_FD[:, norm_D > 0] / norm_D[norm_D > 0]
+    # |y . unit|^2 = y' (unit unit') y: the Gram matrix of families replaces the domains.
     gram_FF = unit_FD @ unit_FD.T
-    sign_RF = rng.choice([-1.0, 1.0], size=(flips, len(score_FD)))
-    flipped_R = np.einsum("rf,fg,rg->r", sign_RF, gram_FF, sign_RF, optimize=True)
-    # A flip of all families or of none reproduces the observed value up to rounding: count it as reached.
-    return float((1 + (flipped_R >= observed * (1 - 1e-12)).sum()) / (1 + flips))
+    shuffled_RF = y_F[np.argsort(rng.random((permutations, len(y_F))), axis=1)]
+    shuffled_RF = np.vstack([y_F, residual(shuffled_RF.T, pool_F1).T])
+    share_R = ((shuffled_RF @ gram_FF) * shuffled_RF).sum(axis=1) / np.maximum((shuffled_RF**2).sum(axis=1), 1e-300)
+    observed, permuted_R = share_R[0], share_R[1:]
+    # The identity reproduces the observed value up to rounding: count it as reached.
+    return float((1 + (permuted_R >= observed * (1 - 1e-12)).sum()) / (1 + permutations))
 
 
 def _reliability(
@@ -126,7 +150,7 @@ def _reliability(
     pool_M = mean_loss(x_MD)
     blocks = [
         partial(rho[0], rho[1], cross[1])
-        for _, rho, cross in replicate_correlations(x_MD, np.stack([y_M, pool_M]), half_MR)
+        for _, rho, cross in replicate_correlations(x_MD, np.stack([y_M, pool_M]), half_MR, "spearman")
     ]
     given_DR = np.concatenate(blocks)
     given_DR = given_DR[~np.isnan(given_DR).any(axis=1)]

@@ -107,3 +107,28 @@ def family_index(families: Sequence[str], n_models: int) -> np.ndarray:
             "independent, so nothing can be said about the error of an estimate"
         )
     return family_M
+
+
+def canonical_order(x_MD: np.ndarray, y_M: np.ndarray, family_M: np.ndarray) -> np.ndarray:
+    """An order of models that depends on their values alone, so that rows may come in any order."""
+    return np.lexsort((*x_MD[:, :64].T, y_M, family_M))
+
+
+def single_target(error_M: np.ndarray, n_models: int, *, models: Sequence[str] | None) -> np.ndarray:
+    """One target's errors as float64, refused where they are not finite or do not vary."""
+    y_TM = errors_by_target(error_M, n_models, models=models)
+    if np.ndim(error_M) != 1:
+        raise InputError(f"errors: found {np.ndim(error_M)} dimensions, expected 1: one target at a time")
+    if y_TM.min() == y_TM.max():
+        raise InputError(f"errors: all {n_models} models are tied at {y_TM[0, 0]:g}, expected a target that varies")
+    return y_TM[0]
+
+
+def log_size(params: Sequence[float] | np.ndarray, n_models: int) -> np.ndarray:
+    """Natural logarithm of the parameters per model; NaN where unknown."""
+    size_M = np.asarray(params, dtype=np.float64)
+    if size_M.shape != (n_models,):
+        raise InputError(f"params: found shape {size_M.shape}, expected ({n_models},), one count per model")
+    if (size_M[~np.isnan(size_M)] <= 0).any():
+        raise InputError("params: found a count that is not positive, expected parameters above 0 or NaN for unknown")
+    return np.log(size_M)

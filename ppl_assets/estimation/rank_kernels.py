@@ -74,82 +74,110 @@ def weighted_sums(x_MD: np.ndarray, weight_TM: np.ndarray, sum_TD: np.ndarray) -
 
 
 @numba.njit(cache=True, nogil=True)
-def weighted_rank_rows(order: np.ndarray, value: np.ndarray, weight_MR: np.ndarray, rank_MR: np.ndarray) -> None:
-    """Centred double mid-ranks of the models in `order` (ascending `value`), once per column of weights.
+def weighted_positions(order: np.ndarray, value: np.ndarray, weight_MR: np.ndarray, position_MR: np.ndarray) -> None:
+    """Twice the weight below plus the weight tied: ``2 mid-rank - 1`` of the models in `order` (ascending `value`).
 
     A model of weight w stands for w tied copies; only the rows named in `order` are written.
     """
     n_replicates = weight_MR.shape[1]
-    below = np.zeros(n_replicates, np.float32)
-    total = np.zeros(n_replicates, np.float32)
-    group = np.empty(n_replicates, np.float32)
-    for k in order:
-        total += weight_MR[k]
+    below_R = np.zeros(n_replicates, np.float32)
+    tied_R = np.empty(n_replicates, np.float32)
     first = 0
     while first < len(order):
         last = first
-        group[:] = 0
+        tied_R[:] = 0
         while last < len(order) and value[order[last]] == value[order[first]]:
-            group += weight_MR[order[last]]
+            for r in range(n_replicates):
+                tied_R[r] += weight_MR[order[last], r]
             last += 1
         for i in range(first, last):
             for r in range(n_replicates):
-                rank_MR[order[i], r] = 2 * below[r] + group[r] - total[r]
-        below += group
+                position_MR[order[i], r] = 2 * below_R[r] + tied_R[r]
+        for r in range(n_replicates):
+            below_R[r] += tied_R[r]
         first = last
 
 
 @numba.njit(cache=True, nogil=True)
-def replicate_spearman(
+def weighted_targets(
+    y_TM: np.ndarray,
+    present: np.ndarray,
+    weight_MR: np.ndarray,
+    total_R: np.ndarray,
+    weighted_TMR: np.ndarray,
+    square_TR: np.ndarray,
+    cross_TR: np.ndarray,
+) -> None:
+    """Weight times centred rank of every target among the models `present`; sums of its squares and with target 0."""
+    rank_MR = np.zeros(weight_MR.shape, np.float32)
+    here = np.flatnonzero(present)
+    total_R[:] = 0
+    for k in here:
+        for r in range(len(total_R)):
+            total_R[r] += weight_MR[k, r]
+    for t in range(len(y_TM)):
+        order = np.argsort(y_TM[t])
+        weighted_positions(order[present[order]], y_TM[t], weight_MR, rank_MR)
+        square_TR[t] = 0
+        cross_TR[t] = 0
+        for k in here:
+            for r in range(len(total_R)):
+                rank = rank_MR[k, r] - total_R[r]
+                weighted_TMR[t, k, r] = weight_MR[k, r] * rank
+                square_TR[t, r] += weighted_TMR[t, k, r] * rank
+                cross_TR[t, r] += weighted_TMR[0, k, r] * rank
+
+
+@numba.njit(cache=True, nogil=True)
+def replicate_block(
     x_MD: np.ndarray,
     order_DM: np.ndarray,
     y_TM: np.ndarray,
     weight_MR: np.ndarray,
+    table: np.ndarray,
     rho_TDR: np.ndarray,
     cross_TDR: np.ndarray,
 ) -> None:
-    """Spearman's rho of every column with every target, ranked anew in every weighted replicate of the models.
+    """Correlation of the scores of every column with the ranks of every target, anew in every weighted replicate.
 
-    `order_DM` sorts the models of a column, NaN last. Each column uses only the models it has; `cross_TDR` is the
-    correlation, over those same models, of every target with the first one. An undefined correlation is NaN.
+    `order_DM` sorts the models of a column, NaN last; weights are whole numbers; ``table[n, h]`` is the score of
+    position h among n models. Each column uses only the models it has; `cross_TDR` is the rank correlation, over those
+    same models, of every target with the first one. An undefined correlation is NaN.
     """
     n_models, n_columns = x_MD.shape
     n_targets, n_replicates = y_TM.shape[0], weight_MR.shape[1]
     weighted_TMR = np.zeros((n_targets, n_models, n_replicates), np.float32)
     square_TR = np.zeros((n_targets, n_replicates), np.float32)
-    cross_TR = np.zeros((n_targets, n_replicates), np.float32)
-    rank_MR = np.zeros((n_models, n_replicates), np.float32)
-    net_TR = np.empty((n_targets, n_replicates), np.float32)
-    square_R = np.empty(n_replicates, np.float32)
+    cross_TR, net_TR = np.zeros_like(square_TR), np.zeros_like(square_TR)
+    position_MR = np.zeros((n_models, n_replicates), np.float32)
+    total_R, first_R, second_R = np.zeros((3, n_replicates), np.float32)
     present = np.zeros(n_models, np.bool_)
     for d in range(n_columns):
         x = x_MD[:, d]
         here = x == x
         if d == 0 or (here != present).any():
             present = here
-            square_TR[:] = 0
-            cross_TR[:] = 0
-            for t in range(n_targets):
-                order_y = np.argsort(y_TM[t])
-                weighted_rank_rows(order_y[present[order_y]], y_TM[t], weight_MR, rank_MR)
-                for k in np.flatnonzero(present):
-                    for r in range(n_replicates):
-                        weighted_TMR[t, k, r] = weight_MR[k, r] * rank_MR[k, r]
-                        square_TR[t, r] += weighted_TMR[t, k, r] * rank_MR[k, r]
-                        cross_TR[t, r] += weighted_TMR[0, k, r] * rank_MR[k, r]
+            weighted_targets(y_TM, present, weight_MR, total_R, weighted_TMR, square_TR, cross_TR)
         order = order_DM[d, : present.sum()]
-        weighted_rank_rows(order, x, weight_MR, rank_MR)
+        weighted_positions(order, x, weight_MR, position_MR)
         net_TR[:] = 0
-        square_R[:] = 0
+        first_R[:] = 0
+        second_R[:] = 0
         for k in order:
             for r in range(n_replicates):
-                square_R[r] += weight_MR[k, r] * rank_MR[k, r] ** 2
+                score = table[int(total_R[r]), int(position_MR[k, r])]
+                position_MR[k, r] = score
+                first_R[r] += weight_MR[k, r] * score
+                second_R[r] += weight_MR[k, r] * score * score
             for t in range(n_targets):
                 for r in range(n_replicates):
-                    net_TR[t, r] += rank_MR[k, r] * weighted_TMR[t, k, r]
+                    net_TR[t, r] += position_MR[k, r] * weighted_TMR[t, k, r]
         for t in range(n_targets):
             for r in range(n_replicates):
-                scale = square_R[r] * square_TR[t, r]
-                rho_TDR[t, d, r] = net_TR[t, r] / np.sqrt(scale) if scale > 0 else np.nan
+                spread = second_R[r] - first_R[r] * first_R[r] / max(total_R[r], 1)
+                scale = spread * square_TR[t, r]
+                # Rounding leaves about 1e-7 of the sum of squares where all scores are equal.
+                defined = spread > 1e-6 * second_R[r] and square_TR[t, r] > 0
+                rho_TDR[t, d, r] = net_TR[t, r] / np.sqrt(scale) if defined else np.nan
                 scale = square_TR[0, r] * square_TR[t, r]
                 cross_TDR[t, d, r] = cross_TR[t, r] / np.sqrt(scale) if scale > 0 else np.nan

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppl_assets.errors import InputError
-from ppl_assets.estimation.domain_estimates import single_target
-from ppl_assets.estimation.domain_scores import mean_loss
-from ppl_assets.estimation.inputs import family_index, loss_matrix
+from ppl_assets.estimation.domain_scores import centred_scores, cosine, mean_loss, ranks_of_target
+from ppl_assets.estimation.inputs import family_index, log_size, loss_matrix, single_target
 from ppl_assets.estimation.rank_correlation import centred_ranks
+from ppl_assets.estimation.scores import Estimator, check_estimator
 
 COMPONENTS = 3  # principal components of the baseline; more overfit a pool of 30 models
 
@@ -49,6 +48,7 @@ def rank_prediction(
     families: Sequence[str],
     models: Sequence[str] | None = None,
     params: np.ndarray | None = None,
+    estimator: Estimator = "gumbel",
     top_share: float = 0.10,
 ) -> RankPrediction:
     """Leave-one-family-out predictions of every model's rank; arguments as in `estimate_domains`.
@@ -56,6 +56,7 @@ def rank_prediction(
     Raises:
         InputError: as `estimate_domains`.
     """
+    check_estimator(estimator)
     x_MD = loss_matrix(bpb_MD, models=models)
     y_M = single_target(error_M, len(x_MD), models=models)
     family_M = family_index(families, len(x_MD))
@@ -63,11 +64,11 @@ def rank_prediction(
     rank_M = _centred(y_M)
     fixed = {"mean_loss": mean_loss(x_MD)[:, None], "pca": _components(score_MD)}
     if params is not None:
-        fixed["size"] = _filled_log(params, len(x_MD))[:, None]
+        fixed["size"] = _filled(log_size(params, len(x_MD)))[:, None]
     predicted = {name: np.empty(len(x_MD)) for name in ("ours", *fixed)}
     for held_out in range(family_M.max() + 1):
         train = family_M != held_out
-        predictors = {"ours": _top_loss(score_MD, y_M, train, top_share)[:, None], **fixed}
+        predictors = {"ours": _top_loss(x_MD, score_MD, y_M, train, top_share, estimator)[:, None], **fixed}
         for name, values in predictors.items():
             predicted[name][~train] = _line(values[train], rank_M[train], values[~train])
     variance = (rank_M**2).sum()
@@ -95,13 +96,12 @@ def _one_based(rank_M: np.ndarray) -> np.ndarray:
     return np.clip((rank_M + len(rank_M) + 1) / 2, 1, len(rank_M))
 
 
-def _top_loss(score_MD: np.ndarray, y_M: np.ndarray, train: np.ndarray, top_share: float) -> np.ndarray:
+def _top_loss(
+    x_MD: np.ndarray, score_MD: np.ndarray, y_M: np.ndarray, train: np.ndarray, top_share: float, estimator: Estimator
+) -> np.ndarray:
     """Mean score of every model over the domains that correlate best with the target in the training families."""
-    target = _centred(y_M[train])
-    filled = np.nan_to_num(score_MD[train])
-    centred = filled - filled.mean(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rho_D = np.nan_to_num(target @ centred / np.sqrt((centred**2).sum(axis=0)), nan=-np.inf)
+    x = x_MD[train]
+    rho_D = np.nan_to_num(cosine(centred_scores(x, estimator), ranks_of_target(x, y_M[train])), nan=-np.inf)
     places = max(1, round(top_share * len(rho_D)))
     chosen = np.argpartition(-rho_D, places - 1)[:places]
     counted = (~np.isnan(score_MD[:, chosen])).sum(axis=1)
@@ -116,12 +116,10 @@ def _components(score_MD: np.ndarray) -> np.ndarray:
     return vector[:, ::-1][:, :COMPONENTS] * np.sqrt(np.maximum(value[::-1][:COMPONENTS], 0))
 
 
-def _filled_log(params: np.ndarray, n_models: int) -> np.ndarray:
-    size_M = np.asarray(params, dtype=np.float64)
-    if size_M.shape != (n_models,):
-        raise InputError(f"params: found shape {size_M.shape}, expected ({n_models},), one count per model")
-    log_M = np.log(size_M)
-    return np.where(np.isnan(log_M), np.nanmean(log_M) if np.isfinite(log_M).any() else 0.0, log_M)
+def _filled(log_M: np.ndarray) -> np.ndarray:
+    """Unknown sizes at the mean of the known ones."""
+    known = ~np.isnan(log_M)
+    return np.where(known, log_M, log_M[known].mean() if known.any() else 0.0)
 
 
 def _line(x: np.ndarray, y: np.ndarray, x_new: np.ndarray) -> np.ndarray:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ppl_assets.estimation.scores import Estimator, score_table
+
 COLUMNS = 256  # columns per block of replicates: 1 MB of float32 for 1,000 replicates
 
 
@@ -34,21 +36,22 @@ def jackknife_weights(family_M: np.ndarray) -> np.ndarray:
 
 
 def replicate_correlations(
-    x_MD: np.ndarray, y_TM: np.ndarray, weight_MR: np.ndarray
+    x_MD: np.ndarray, y_TM: np.ndarray, weight_MR: np.ndarray, estimator: Estimator
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """Spearman's rho in every replicate, block of columns by block: (columns, rho T x D x R, cross T x D x R).
+    """The correlation of every column with every target in every replicate: (columns, rho T x D x R, cross T x D x R).
 
-    `cross` is the correlation of each target with the first, over the models that the column has. Ranks are taken anew
-    in each replicate, as resampling the models would.
+    `cross` is the rank correlation of each target with the first, over the models that the column has. Ranks are taken
+    anew in each replicate, as resampling the models would. Weights are whole numbers.
     """
-    from ppl_assets.estimation.rank_kernels import replicate_spearman
+    from ppl_assets.estimation.rank_kernels import replicate_block
 
     weight_MR = np.ascontiguousarray(weight_MR, dtype=np.float32)
+    table = score_table(int(weight_MR.sum(axis=0).max()), estimator)
     for start in range(0, x_MD.shape[1], COLUMNS):
         block = slice(start, min(start + COLUMNS, x_MD.shape[1]))
         x = np.ascontiguousarray(x_MD[:, block])
         order_DM = np.ascontiguousarray(np.argsort(x, axis=0, kind="stable").T)
         rho_TDR = np.empty((len(y_TM), x.shape[1], weight_MR.shape[1]), np.float32)
         cross_TDR = np.empty_like(rho_TDR)
-        replicate_spearman(x, order_DM, y_TM, weight_MR, rho_TDR, cross_TDR)
+        replicate_block(x, order_DM, y_TM, weight_MR, table, rho_TDR, cross_TDR)
         yield block, rho_TDR, cross_TDR

@@ -12,9 +12,8 @@ from typing import Literal
 import numpy as np
 
 from ppl_assets.errors import InputError, suggestion
-from ppl_assets.estimation.domain_estimates import single_target
 from ppl_assets.estimation.domain_scores import mean_loss
-from ppl_assets.estimation.inputs import keys, loss_matrix
+from ppl_assets.estimation.inputs import keys, loss_matrix, single_target
 from ppl_assets.estimation.rank_correlation import centred_ranks
 
 Kind = Literal["accuracy", "error", "perplexity", "bpb"]
