@@ -9,7 +9,27 @@ Where the gate abstains nothing is optimised: the pool's own distribution is the
 
 from ppl_assets.mixture.caps import availability_caps, integer_tokens
 from ppl_assets.mixture.decision import Candidates, Mixture, mix
+from ppl_assets.mixture.group_bounds import GroupBound
 from ppl_assets.mixture.objective import Objective
 from ppl_assets.mixture.projection import l2, linear
+from ppl_assets.mixture.several_targets import Compromise, gains, mean_candidates, mix_worst_case, pareto_front
+from ppl_assets.mixture.shadow_price import ShadowPrice, shadow_prices
 
-__all__ = ["linear", "l2", "availability_caps", "integer_tokens", "Candidates", "Objective", "Mixture", "mix"]
+__all__ = [
+    "linear",
+    "l2",
+    "availability_caps",
+    "integer_tokens",
+    "Candidates",
+    "Objective",
+    "GroupBound",
+    "Mixture",
+    "mix",
+    "mean_candidates",
+    "mix_worst_case",
+    "pareto_front",
+    "gains",
+    "Compromise",
+    "shadow_prices",
+    "ShadowPrice",
+]

@@ -1,7 +1,7 @@
 """The mixture of one target: weight, tokens, decision and reason for every domain.
 
-Quantities: weights and caps as shares of the mixture, tokens as integers that sum to the budget. Axis letter: D
-domains.
+Quantities: weights and caps as shares of the mixture, tokens as integers that sum to the budget. Axis letters: D
+domains, C domains that compete, G bounds on groups.
 A decision is one of
 
 - `selected`: the domain fills its cap;
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from ppl_assets.errors import InputError, suggestion
 from ppl_assets.mixture.caps import integer_tokens
+from ppl_assets.mixture.group_bounds import members
 from ppl_assets.mixture.objective import Objective, best_weights, pool_within_caps
 from ppl_assets.mixture.projection import SUM_TOLERANCE, Vector
 from ppl_assets.mixture.reasons import Decision, mixture_reasons
@@ -52,6 +53,9 @@ class Candidates:
 
     stderr_D: Vector | None = None
     """Standard error of the estimate; needed for a lower-confidence objective."""
+
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Attribute (language, topic, ...) -> one label per domain, for bounds on groups."""
 
     excluded: Mapping[str, str] = field(default_factory=dict)
     """Reason by domain name, for domains that may not be used (policy, licence, retired)."""
@@ -130,30 +134,31 @@ def mix(
     """
     objective = objective or Objective()
     falls_back = verdict == "abstain"
-    barred = _barred(candidates, objective, needs_estimate=not falls_back)
-    open_D = np.array([name not in barred for name in candidates.domains], dtype=bool)
-    cap_D, pool_D = candidates.cap_D[open_D], candidates.pool_D[open_D]
-    _require_enough(cap_D, n_barred=len(barred), budget=budget)
-    score_D = _scores(candidates, objective)
-    pool_share_D, weight_D = np.zeros(open_D.size), np.zeros(open_D.size)
-    pool_share_D[open_D] = pool_within_caps(pool_D, cap_D)
+    field = contest(candidates, objective, budget=budget, needs_estimate=not falls_back)
     if falls_back:
-        weight_D = pool_share_D.copy()
+        weight_C = field.pool_share_C
     else:
-        weight_D[open_D] = best_weights(score_D[open_D], pool_D, cap_D, objective)
-    kept_D = objective.safety_margin * pool_share_D
-    decisions = _decisions(weight_D, kept_D, candidates.cap_D, open_D, falls_back=falls_back)
+        weight_C = best_weights(field.score_C, field.pool_C, field.cap_C, field.member_GC, objective)
+    weight_D, kept_D = field.spread(weight_C), field.spread(objective.safety_margin * field.pool_share_C)
+    decisions = decide(weight_D, kept_D, candidates.cap_D, field.open_D, falls_back=falls_back)
     reasons = mixture_reasons(
         decisions=decisions,
         weight_D=weight_D,
         cap_D=candidates.cap_D,
-        pool_share_D=pool_share_D,
-        score_D=np.where(open_D, score_D, np.nan),
+        pool_share_D=field.spread(field.pool_share_C),
+        score_D=field.spread(field.score_C, elsewhere=np.nan),
         kept_D=kept_D,
-        barred=[barred.get(name, "") for name in candidates.domains],
+        barred=[field.barred.get(name, "") for name in candidates.domains],
         weak=verdict == "weak",
         objective=objective,
     )
+    return mixture_of(candidates, weight_D, budget=budget, decisions=decisions, reasons=reasons)
+
+
+def mixture_of(
+    candidates: Candidates, weight_D: Vector, *, budget: int, decisions: Sequence[Decision], reasons: Sequence[str]
+) -> Mixture:
+    """Weights, decisions and reasons put together with what the candidates already say."""
     return Mixture(
         domains=candidates.domains,
         weight_D=weight_D,
@@ -165,19 +170,60 @@ def mix(
     )
 
 
-def _barred(candidates: Candidates, objective: Objective, *, needs_estimate: bool) -> dict[str, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contest:
+    """The C of D domains that compete, as vectors, and why the others do not."""
+
+    open_D: NDArray[np.bool_]
+    barred: Mapping[str, str]
+    score_C: Vector
+    pool_C: Vector
+    cap_C: Vector
+    pool_share_C: Vector
+    """The mixture under the caps nearest to the pool."""
+    member_GC: NDArray[np.bool_]
+
+    def spread(self, values_C: Vector, *, elsewhere: float = 0.0) -> Vector:
+        """The same values over all D domains."""
+        values_D = np.full(self.open_D.size, elsewhere)
+        values_D[self.open_D] = values_C
+        return values_D
+
+
+def contest(candidates: Candidates, objective: Objective, *, budget: int, needs_estimate: bool = True) -> Contest:
+    """Who competes under an objective.
+
+    Raises:
+        InputError: a lower-confidence objective has no standard errors, a bound names no group, or the domains that
+            compete hold less than the budget.
+    """
+    score_D = scores(candidates, objective)
+    barred = _barred(candidates, score_D if needs_estimate else np.zeros_like(score_D))
+    open_D = np.array([name not in barred for name in candidates.domains], dtype=bool)
+    pool_C, cap_C = candidates.pool_D[open_D], candidates.cap_D[open_D]
+    _require_enough(cap_C, n_barred=len(barred), budget=budget)
+    return Contest(
+        open_D=open_D,
+        barred=barred,
+        score_C=score_D[open_D],
+        pool_C=pool_C,
+        cap_C=cap_C,
+        pool_share_C=pool_within_caps(pool_C, cap_C),
+        member_GC=members(objective.bounds, candidates.labels, open_D.size)[:, open_D],
+    )
+
+
+def _barred(candidates: Candidates, score_D: Vector) -> dict[str, str]:
     """Why each domain that cannot compete cannot, by name; policy comes before missing evidence."""
-    empty_D = (candidates.cap_D == 0) | (candidates.pool_D == 0)
-    unknown_D = ~np.isfinite(_scores(candidates, objective))
     barred = dict(candidates.excluded)
-    for i in np.flatnonzero(empty_D).tolist():
+    for i in np.flatnonzero((candidates.cap_D == 0) | (candidates.pool_D == 0)).tolist():
         barred.setdefault(candidates.domains[i], "the pool holds no text of it")
-    for i in np.flatnonzero(unknown_D & needs_estimate).tolist():
+    for i in np.flatnonzero(~np.isfinite(score_D)).tolist():
         barred.setdefault(candidates.domains[i], "no estimate could be made for it")
     return barred
 
 
-def _scores(candidates: Candidates, objective: Objective) -> Vector:
+def scores(candidates: Candidates, objective: Objective) -> Vector:
     """Scores of all domains under the objective; NaN where the estimate or a needed standard error is missing."""
     if objective.lower_confidence and candidates.stderr_D is None:
         raise InputError("objective.lower_confidence is above 0, but no standard errors are given: expected stderr_D")
@@ -185,12 +231,12 @@ def _scores(candidates: Candidates, objective: Objective) -> Vector:
     return objective.score(candidates.estimate_D, stderr_D)
 
 
-def _require_enough(cap_D: Vector, *, n_barred: int, budget: int) -> None:
+def _require_enough(cap_C: Vector, *, n_barred: int, budget: int) -> None:
     """Refuse candidates whose caps cannot fill the mixture, and say what would fit."""
-    total = math.fsum(cap_D)
+    total = math.fsum(cap_C)
     if total >= 1 - SUM_TOLERANCE:
         return
-    held = f"{cap_D.size} usable domains ({n_barred} are excluded) fill {total * budget:,.0f} tokens under their caps"
+    held = f"{cap_C.size} usable domains ({n_barred} are excluded) fill {total * budget:,.0f} tokens under their caps"
     remedy = f"lower the budget to at most {math.floor(total * budget):,}"
     if total > 0:
         factor = math.ceil(100 / total) / 100
@@ -198,7 +244,7 @@ def _require_enough(cap_D: Vector, *, n_barred: int, budget: int) -> None:
     raise InputError(f"{held}, but the budget is {budget:,} tokens: {remedy}")
 
 
-def _decisions(
+def decide(
     weight_D: Vector, kept_D: Vector, cap_D: Vector, open_D: NDArray[np.bool_], *, falls_back: bool
 ) -> list[Decision]:
     """The decision for every domain."""

@@ -7,12 +7,15 @@ It does not know whether the evidence carries a choice at all: that is the gate'
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppl_assets.errors import InputError
+from ppl_assets.mixture.group_bounds import GroupBound, best_within_bounds
 from ppl_assets.mixture.projection import Vector, l2, linear, relative_entropy
 
 
@@ -32,6 +35,9 @@ class Objective:
     safety_margin: float = 0.0
     """Fixed share of the mixture, from 0 to 1, kept on the pool's own distribution whatever the estimates say."""
 
+    bounds: Sequence[GroupBound] = ()
+    """Floors and ceilings for groups of domains; with `linear` only."""
+
     def __post_init__(self) -> None:
         """Refuse what no mixture can follow."""
         if self.projection not in ("linear", "l2", "kl"):
@@ -42,6 +48,8 @@ class Objective:
             raise InputError(f"objective.temperature is {self.temperature}: expected a number above 0")
         if not 0 <= self.safety_margin <= 1:
             raise InputError(f"objective.safety_margin is {self.safety_margin}: expected a share from 0 to 1")
+        if self.bounds and self.projection != "linear":
+            raise InputError(f"objective.bounds need the projection 'linear', found {self.projection!r}")
 
     def score(self, estimate_D: Vector, stderr_D: Vector) -> Vector:
         """The number by which domains compete: estimate minus `lower_confidence` standard errors."""
@@ -56,20 +64,28 @@ def pool_within_caps(pool_D: Vector, cap_D: Vector) -> Vector:
     return relative_entropy(np.log(pool_D), cap_D)
 
 
-def best_weights(score_D: Vector, pool_D: Vector, cap_D: Vector, objective: Objective) -> Vector:
-    """The best mixture: the safety margin on the pool within its caps, the rest projected under what the caps leave.
+def best_weights(
+    score_D: Vector, pool_D: Vector, cap_D: Vector, member_GD: NDArray[np.bool_], objective: Objective
+) -> Vector:
+    """The best mixture: the safety margin on the pool within its caps, the rest chosen within what the caps leave.
 
     Args:
         score_D: D finite scores, higher is better (`Objective.score`).
         pool_D: D positive shares of the pool.
         cap_D: D positive caps that sum to at least 1.
+        member_GD: which domain each of the objective's G bounds is about.
         objective: what counts as best.
 
     Returns:
         D weights that sum to 1 within 1e-12, each at most its cap.
+
+    Raises:
+        InputError: the bounds on groups cannot hold together.
     """
     margin = objective.safety_margin
     kept_D = margin * pool_within_caps(pool_D, cap_D)
+    if objective.bounds:
+        return best_within_bounds(score_D, kept_D, cap_D, objective.bounds, member_GD).x_D
     left_D = np.maximum(cap_D - kept_D, 0.0)
     if margin == 1 or math.fsum(left_D) <= 1 - margin:  # nothing to choose, or caps that only just suffice
         return kept_D if margin == 1 else cap_D.copy()
