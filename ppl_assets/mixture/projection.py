@@ -47,9 +47,7 @@ def linear(estimate: ArrayLike, tau: ArrayLike, *, domains: Sequence[str] | None
         [0.375, 0.5, 0.125]
     """
     estimate_D, tau_D = _checked(estimate, tau, domains)
-    order = np.argsort(-estimate_D)
-    filled = _fill_count(tau_D[order])
-    boundary = estimate_D[order[filled - 1]]
+    boundary = _boundary(estimate_D, tau_D)
     tied, above = estimate_D == boundary, estimate_D > boundary
     room = 1 - math.fsum(tau_D[above])
     tied_caps = tau_D[tied]
@@ -62,7 +60,9 @@ def l2(estimate: ArrayLike, tau: ArrayLike, *, domains: Sequence[str] | None = N
     """Weights nearest to the estimates in Euclidean distance: clip(estimate + c, 0, tau) with sum 1.
 
     Depends on the values of the estimates, so their unit matters. Any finite magnitude is handled: estimates are taken
-    relative to one at the boundary, where differences of float64 numbers are exact.
+    relative to the boundary of the linear projection, near which differences of float64 numbers are exact. There c is
+    in (0, 1]: at 0 only domains above the boundary get something, and their caps sum to less than 1; at 1 these and the
+    tied ones are at their caps, which sum to 1 or more. Hence a domain 2 below gets nothing and one 2 above its cap.
 
     Args, Returns, Raises: as `linear`.
 
@@ -72,8 +72,7 @@ def l2(estimate: ArrayLike, tau: ArrayLike, *, domains: Sequence[str] | None = N
     """
     estimate_D, tau_D = _checked(estimate, tau, domains)
     cap_D = np.minimum(tau_D, 1.0)  # no weight can pass 1, and a cap far above it would blur the sums
-    pivot = _boundary_value(estimate_D, cap_D)
-    relative_D = estimate_D - pivot
+    relative_D = _relative(estimate_D, _boundary(estimate_D, tau_D), far=2.0)
     weight_D = np.clip(relative_D + _offset(relative_D, cap_D), 0.0, cap_D)
     return _settled(weight_D, cap_D)
 
@@ -86,7 +85,9 @@ def relative_entropy(log_score: ArrayLike, tau: ArrayLike, *, domains: Sequence[
     continuous in s, so exactly one total is 1. Temperature to 0 is `linear`, to infinity it is p itself, capped.
 
     Domains reach their caps in the order of log tau_j - log_score_j. Bisecting over that order finds how many are
-    capped, and s follows in closed form from the rest.
+    capped, and s follows in closed form from the rest. Scores are taken relative to the boundary of the linear
+    projection. There s is at most 1, where the domains at and above it are at their caps, and at least room / D with
+    the room that those above leave: more than 2^-53 / D. So scores more than 1,000 away decide nothing by their size.
 
     Args, Returns, Raises: as `linear`, with `log_score` for `estimate`.
 
@@ -94,7 +95,8 @@ def relative_entropy(log_score: ArrayLike, tau: ArrayLike, *, domains: Sequence[
         >>> relative_entropy([0.0, 0.0, 0.0], [0.2, 1.0, 1.0]).round(3).tolist()
         [0.2, 0.4, 0.4]
     """
-    score_D, tau_D = _checked(log_score, tau, domains)
+    log_score_D, tau_D = _checked(log_score, tau, domains)
+    score_D = _relative(log_score_D, _boundary(log_score_D, tau_D), far=1000.0)
     cap_D = np.minimum(tau_D, 1.0)
     order = np.argsort(np.log(cap_D) - score_D)
     cap_sorted, score_sorted = cap_D[order], score_D[order]
@@ -160,6 +162,18 @@ def _some_names(domains: Sequence[str] | None) -> str:
     return " (" + ", ".join(repr(name) for name in domains[:5]) + (", ..." if len(domains) > 5 else "") + ")"
 
 
+def _boundary(estimate_D: Vector, tau_D: Vector) -> float:
+    """The estimate of the domain at which the caps, summed in decreasing order of estimates, reach 1."""
+    order = np.argsort(-estimate_D)
+    return float(estimate_D[order[_fill_count(tau_D[order]) - 1]])
+
+
+def _relative(estimate_D: Vector, origin: float, *, far: float) -> Vector:
+    """Estimates less the origin, cut off at a distance beyond which it does not matter how far a domain is."""
+    with np.errstate(over="ignore"):  # what overflows float64 is far
+        return np.clip(estimate_D - origin, -far, far)
+
+
 def _fill_count(tau_sorted: Vector) -> int:
     """The least k such that the first k caps sum to 1 or more, by the exactly rounded sum; D where rounding hides it.
 
@@ -190,12 +204,6 @@ def _offset(estimate_D: Vector, cap_D: Vector) -> float:
     if right_total <= left_total:
         return right_c
     return left_c + (right_c - left_c) * (1 - left_total) / (right_total - left_total)
-
-
-def _boundary_value(estimate_D: Vector, cap_D: Vector) -> float:
-    """An estimate within 1 of the boundary between nothing and something, whatever the magnitude of the estimates."""
-    c = _offset(estimate_D, cap_D)
-    return float(estimate_D[np.argmin(np.abs(estimate_D + c))])
 
 
 def _settled(weight_D: Vector, cap_D: Vector) -> Vector:

@@ -2,7 +2,8 @@
 
 Quantities: a gain says how far a mixture brings one target from the pool (0) to the best that its own mixture could
 reach (1), measured by the expected estimate; it makes targets comparable whose estimates differ in size. Axis
-letters: T targets, D domains, C domains that compete, K compromises. It does not know which targets conflict for a reason and which by noise.
+letters: T targets, D domains, C domains that compete, K compromises. It does not know which targets conflict for a
+reason and which by noise.
 """
 
 import itertools
@@ -37,7 +38,7 @@ class Compromise:
 
 
 def mean_candidates(by_target: Mapping[str, Candidates], preference: Mapping[str, float] | None = None) -> Candidates:
-    """The candidates of the weighted mean of the targets, for `mix`.
+    """The candidates of the weighted mean of the targets, for `mix`; a domain that any target excludes is excluded.
 
     Its standard error is the weighted mean of theirs: the upper bound, reached where their errors move together, as
     those of estimates over the same models do.
@@ -55,7 +56,8 @@ def mean_candidates(by_target: Mapping[str, Candidates], preference: Mapping[str
     estimate_TD = np.array([one.estimate_D for one in by_target.values()])
     known = [one.stderr_D for one in by_target.values() if one.stderr_D is not None]
     stderr_D = share_T @ np.array(known) if len(known) == len(by_target) else None
-    return replace(first, estimate_D=share_T @ estimate_TD, stderr_D=stderr_D)
+    excluded = {name: why for one in by_target.values() for name, why in one.excluded.items()}
+    return replace(first, estimate_D=share_T @ estimate_TD, stderr_D=stderr_D, excluded=excluded)
 
 
 def mix_worst_case(by_target: Mapping[str, Candidates], *, budget: int, objective: Objective | None = None) -> Mixture:

@@ -129,7 +129,7 @@ def test_caps_that_sum_to_one_up_to_rounding_are_filled(projection, total):
         np.testing.assert_allclose(projection(rng.normal(size=n), tau), tau, rtol=0, atol=2e-12)
 
 
-@pytest.mark.parametrize("magnitude", [1e-6, 1e4, 1e6, 1e12])
+@pytest.mark.parametrize("magnitude", [1e-300, 1e-6, 1e4, 1e6, 1e12, 1e300])
 def test_estimates_of_any_magnitude_are_projected_exactly(magnitude):
     # at 1e5 the package's bisection never reaches its absolute tolerance and does not return
     rng = np.random.default_rng(3)
@@ -138,6 +138,7 @@ def test_estimates_of_any_magnitude_are_projected_exactly(magnitude):
     for values in (estimate, near):
         np.testing.assert_allclose(linear(values, tau), exact_linear(values, tau), rtol=0, atol=1e-12)
         np.testing.assert_allclose(l2(values, tau), exact_l2(values, tau), rtol=0, atol=1e-12)
+        assert abs(math.fsum(relative_entropy(values, tau)) - 1) <= 1e-12
 
 
 def test_tied_domains_share_what_is_left_in_proportion_to_their_caps():
