@@ -50,9 +50,8 @@ class Catalog:
     """What one pass over the source found.
 
     `domains` and `rejections` are the tables ``domains`` and ``page_rejections`` (without near duplicates, which need
-    the sampled texts). `sample` has one row per sampled page: page_id, domain, split, digest (of its text, 32 hex
-    digits). `duplicates` counts exact duplicates by the splits of the page that stays and the page that goes:
-    kept_split, dropped_split, pages; different ones are text across the split.
+    the sampled texts). `sample` is the table ``page_sample``. `duplicates` counts exact duplicates by the splits of the
+    page that stays and the page that goes: kept_split, dropped_split, pages; different ones are text across the split.
     """
 
     domains: pl.DataFrame
@@ -243,5 +242,6 @@ def _sample(usable: pl.DataFrame, splits: Splits) -> pl.DataFrame:
     return (
         usable.sort("domain", "priority", "order", "page_id")
         .filter(place < pl.col("priority").replace_strict(most, return_dtype=pl.Int64))
-        .select("page_id", "domain", _split_name("priority").alias("split"), pl.col("digest").bin.encode("hex"))
+        .with_columns(split=_split_name("priority"))
+        .select(TABLES["page_sample"].polars_schema.names())
     )

@@ -11,6 +11,9 @@ from inspect import cleandoc
 
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
+# Where definitions are: expressions hold none, and walking them too would take most of the time.
+_BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
+
 
 def split_docstrings(source: str) -> tuple[str, str]:
     """Prose (the docstrings, in order of appearance, a blank line between two) and code (the rest).
@@ -42,12 +45,16 @@ def _parse(source: str) -> ast.Module:
 
 def _docstrings(tree: ast.Module) -> Iterator[tuple[ast.Expr, bool]]:
     """Docstring statements, and whether each must leave ``pass`` because it is the last of a body of docstrings."""
-    for node in ast.walk(tree):
+    below: list[ast.AST] = [tree]
+    while below:
+        node = below.pop()
         if isinstance(node, _DOCUMENTED):
             leading = list(_leading_strings(node.body))
             is_whole_body = len(leading) == len(node.body) and not isinstance(node, ast.Module)
             for statement in leading:
                 yield statement, is_whole_body and statement is leading[-1]
+        for part in _BODIES:
+            below.extend(getattr(node, part, ()))
 
 
 def _leading_strings(body: list[ast.stmt]) -> Iterator[ast.Expr]:

@@ -6,15 +6,14 @@ distribution are prose. Packages are found, never imported. What is installed de
 agree only where versions do.
 """
 
-import importlib.util
 import os
-import sys
 import sysconfig
 import tokenize
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from ppl_assets.corpus.docstrings import split_docstrings
@@ -77,13 +76,8 @@ def package_versions(package: str) -> dict[str, str]:
 
 
 def _locations(package: str) -> list[tuple[Path, Path]]:
-    """Folder that names are relative to, and the package's folder or only file."""
-    if "." in package:
-        return []
-    try:
-        spec = importlib.util.find_spec(package)
-    except ValueError:
-        return []  # modules that are set up by hand, such as __main__, have no spec
+    """Folder that names are relative to, and the package's folder or only file; on the path, no finder's code is run."""
+    spec = None if "." in package else PathFinder.find_spec(package)
     if spec is None:
         return []
     tops = list(spec.submodule_search_locations or ([spec.origin] if spec.has_location and spec.origin else []))
@@ -165,7 +159,7 @@ def _distributions() -> dict[str, list[str]]:
 def _origin(package: str) -> _Origin:
     """Licence and maker, as the distributions state them."""
     standard = Path(sysconfig.get_path("stdlib")).absolute()
-    if package in sys.stdlib_module_names and any(root == standard for root, _ in _locations(package)):
+    if any(root == standard for root, _ in _locations(package)):
         return _Origin(distributions=(), license="PSF-2.0", maker="Python Software Foundation")
     found = tuple(metadata.distribution(name) for name in _distributions().get(package, []))
     licenses = sorted({stated for one in found if (stated := _license(one))})

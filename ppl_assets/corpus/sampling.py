@@ -10,12 +10,11 @@ from time import monotonic
 
 import polars as pl
 
-from ppl_assets.corpus.catalog import count_rejections
-from ppl_assets.corpus.chunking import reference_counter
+from ppl_assets.corpus.catalog import Catalog, count_rejections
 from ppl_assets.corpus.near_duplicates import near_duplicates
 from ppl_assets.corpus.pages import Page, Rejection
 from ppl_assets.corpus.sources import corpus_of
-from ppl_assets.corpus.splits import SPLIT_PRIORITY, sampling_order, text_digest
+from ppl_assets.corpus.splits import SPLIT_PRIORITY, text_digest
 from ppl_assets.errors import InputError
 from ppl_assets.progress import Progress, Report
 from ppl_assets.schema import TABLES
@@ -37,9 +36,9 @@ class SampledPages:
 
 
 def collect(
-    pages: Iterable[Page | Rejection], sample: pl.DataFrame, study: Study, *, progress: Report | None = None
+    pages: Iterable[Page | Rejection], catalog: Catalog, study: Study, *, progress: Report | None = None
 ) -> SampledPages:
-    """The pages of a catalogue's `sample` (page_id, domain, split, digest), from the same source, less near duplicates.
+    """The pages that `catalog` sampled, from the same source, without near duplicates.
 
     Of two near duplicates the one in the split of higher priority stays (scoring, benchmark, training), then the one
     that is sampled first.
@@ -47,14 +46,13 @@ def collect(
     Raises:
         InputError: a sampled page is no longer there, or its text is another: the source changed between the passes.
     """
-    found = _in_priority(_with_texts(pages, sample, study, progress), study.seed)
+    priority = pl.col("split").replace_strict({name: rank for rank, name in enumerate(SPLIT_PRIORITY)})
+    found = _with_texts(pages, catalog.sample, study, progress).sort(priority, "order", "page_id")
     gone = near_duplicates(found["text"].to_list(), corpus_of(study).near_duplicate_similarity)
-    tokens = reference_counter(study).count(found["text"].to_list())
     dropped = found[[goes for goes, _, _ in gone]]
     kept = found[[stays for _, stays, _ in gone]]
     return SampledPages(
-        pages=found.with_columns(tokens=pl.Series(tokens, dtype=pl.Int64))
-        .join(dropped, on="page_id", how="anti")
+        pages=found.join(dropped, on="page_id", how="anti")
         .select(TABLES["pages"].polars_schema.names())
         .sort("domain", "split", "page_id"),
         rejections=count_rejections(dropped, "near_duplicate").sort("domain"),
@@ -69,19 +67,12 @@ def collect(
     )
 
 
-def _in_priority(found: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """Pages in the order in which one stays before another."""
-    split = pl.col("split").replace_strict({name: rank for rank, name in enumerate(SPLIT_PRIORITY)})
-    order = pl.Series([sampling_order(page_id, seed) for page_id in found["page_id"]], dtype=pl.Int64)
-    return found.sort(split, order, "page_id")
-
-
 def _with_texts(
     pages: Iterable[Page | Rejection], sample: pl.DataFrame, study: Study, progress: Report | None
 ) -> pl.DataFrame:
-    """The sample with the columns `text` and `bytes`."""
+    """The sample with a column `text`."""
     rows = sample.select("page_id", "domain", "digest").rows()
-    wanted = {(page_id, domain): bytes.fromhex(digest) for page_id, domain, digest in rows}
+    wanted = {(page_id, domain): digest for page_id, domain, digest in rows}
     texts: dict[tuple[str, str], str] = {}
     began = monotonic()
     for page in pages:
@@ -99,5 +90,4 @@ def _with_texts(
             f"study {study.name!r}, corpus.source: page {page_id!r} of domain {domain!r} is gone or has another text "
             f"({len(missing)} such pages): the source changed while it was read"
         )
-    text = pl.Series([texts[key] for key in wanted], dtype=pl.String)
-    return sample.select("page_id", "domain", "split", text=text, bytes=text.str.len_bytes().cast(pl.Int64))
+    return sample.with_columns(text=pl.Series([texts[key] for key in wanted], dtype=pl.String))
