@@ -10,11 +10,13 @@ Precision: forward pass in the checkpoint's bfloat16 or float32, logits reduced 
     passes        batches -> nats, within the memory there is
     selftest      whether one model with one tokenizer can be trusted
     scoring       the definition of bits per byte, and its status per text
+    shards        large corpora, resumable after a kill at any moment
 """
 
 from ppl_assets.likelihood.loading import LoadedModel, load_model, weights_digest
 from ppl_assets.likelihood.scoring import Status, TextScores, score_texts, score_tokens
 from ppl_assets.likelihood.selftest import Check, SelfTest, self_test
+from ppl_assets.likelihood.shards import Settings, ShardScores, resume_shards, score_shards
 from ppl_assets.likelihood.tokenization import (
     TokenizedTexts,
     load_or_tokenize,
@@ -28,6 +30,10 @@ __all__ = [
     "score_tokens",
     "TextScores",
     "Status",
+    "score_shards",
+    "resume_shards",
+    "Settings",
+    "ShardScores",
     "load_model",
     "LoadedModel",
     "weights_digest",

@@ -14,7 +14,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import local
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -75,20 +74,20 @@ def _forward_replaced(layer: Any, forward: Callable[["torch.Tensor"], "torch.Ten
 def hidden_states(model: Any, head: Head) -> Iterator[Callable[["torch.Tensor"], "torch.Tensor"]]:
     """A function from ids_BT to what `nll_of_rows` takes: hidden_BTD, or logits_BTV for a head without a layer.
 
-    The model's output layer is disarmed inside the context; the function may be called from several threads.
+    The model's output layer is disarmed inside the context: one context per model at a time.
     """
     if head.layer is None:
         yield lambda ids_BT: model_logits(model, ids_BT)
         return
-    caught = local()
+    caught: list[torch.Tensor] = []
 
     def catch(hidden: "torch.Tensor") -> "torch.Tensor":
-        caught.hidden = hidden
+        caught.append(hidden)
         return hidden
 
     def hidden_of(ids_BT: "torch.Tensor") -> "torch.Tensor":
         _forward(model, ids_BT)
-        return caught.hidden.reshape(*ids_BT.shape, -1)
+        return caught.pop().reshape(*ids_BT.shape, -1)
 
     with _forward_replaced(head.layer, catch):
         yield hidden_of

@@ -33,12 +33,14 @@ _affordable: WeakKeyDictionary[Any, dict[str, int]] = WeakKeyDictionary()
 
 def context_length(model: Any) -> int | None:
     """The most tokens a text may have under `model`, which sees the start token and all but the last, if stated."""
+    import torch
+
     config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
     stated = [getattr(config, name, None) for name in ("max_position_embeddings", "max_sequence_length", "max_seq_len")]
     limits = [value for value in stated if isinstance(value, int) and value > 0]
     # RoBERTa's kin number positions from behind the padding id, which costs the table that many rows.
     for name, module in model.named_modules():
-        if "position" in name and getattr(module, "padding_idx", None) is not None:
+        if "position" in name and isinstance(module, torch.nn.Embedding) and module.padding_idx is not None:
             limits.append(module.num_embeddings - module.padding_idx - 1)
     return min(limits, default=None)
 

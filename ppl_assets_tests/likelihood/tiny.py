@@ -27,3 +27,12 @@ def nll_by_loop(model: Any, tokenizer: tokenizers.Tokenizer, text: str, *, prefi
         logits = model(input_ids=torch.tensor([ids[:-1]])).logits[0].double().numpy()
     log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
     return [-log_p[i, token] for i, token in enumerate(ids[1:])]
+
+
+def text_of_bytes(n_bytes: int, generator: np.random.Generator) -> str:
+    """Words of several scripts, `n_bytes` UTF-8 bytes long."""
+    words = generator.choice(
+        ["the", "of", "and", "water", "Fluß", "naïve", "日本", "x", "=", "1;", "def", "f():", "return", "🙂", "mountain", "river!", "house"], n_bytes
+    )
+    whole = " ".join(words).encode()[:n_bytes].decode("utf-8", "ignore")
+    return whole + "." * (n_bytes - len(whole.encode()))
