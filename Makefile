@@ -1,0 +1,47 @@
+# Every command works in a fresh clone: the environment is made when it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-slow ui bench calibrate lint clean
+
+demo: $(VENV)/.installed
+	$(BIN)/ppl-assets demo
+
+ui: $(VENV)/.installed
+	$(BIN)/ppl-assets ui
+
+test: $(VENV)/.installed-test lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python -m ppl_assets_tests.bench.bench_likelihood
+	$(BIN)/python -m ppl_assets_tests.bench.bench_estimation
+	$(BIN)/python -m ppl_assets_tests.bench.bench_mixture
+
+calibrate: $(VENV)/.installed-test
+	$(BIN)/python -m ppl_assets_tests.bench.calibrate
+
+clean:
+	rm -rf .ppl .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# torch first and at the tested version: otherwise the resolver may take a newer build with gigabytes of CUDA.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch numpy
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	# The published package and the reference sampler are oracles: wanted for their functions, not their dependencies.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps perplexity-correlations
+	touch $@
