@@ -25,7 +25,14 @@ from ppl_assets.errors import InputError
 from ppl_assets.likelihood import batching
 from ppl_assets.likelihood.passes import context_length, score_pieces
 from ppl_assets.likelihood.selftest import refusal_of
-from ppl_assets.likelihood.tokenization import TokenizedTexts, raw_tokenizer, start_token, tokenize
+from ppl_assets.likelihood.tokenization import (
+    TokenizedTexts,
+    from_ids,
+    plain_copy,
+    raw_tokenizer,
+    start_token,
+    tokenize,
+)
 from ppl_assets.progress import Report
 
 if TYPE_CHECKING:
@@ -173,16 +180,16 @@ def reference_statistics(scores: TextScores) -> TextScores:
     tokens: the first token is imputed by the mean (without BOS), or BOS is paid although never predicted (with BOS).
     A text of one token is 0/0 there, hence non_finite here. The first token has no nats of its own.
     """
-    n = scores.tokens + 1
+    with_first = np.isin(scores.status, [Status.ok, Status.too_long]) | (scores.tokens > 0)
+    n_tokens = scores.tokens + with_first
     with np.errstate(invalid="ignore", divide="ignore"):
-        nll = np.where(scores.status == Status.empty, 0.0, scores.nll / scores.tokens * n)
-    undefined = (scores.status == Status.ok) & ~np.isfinite(nll)
+        nll = np.where(scores.bytes == 0, 0.0, scores.nll / scores.tokens * n_tokens)
     return replace(
         scores,
         nll=nll,
         nll_first=np.full(len(scores), np.nan),
-        tokens=np.where(scores.status == Status.empty, 0, n),
-        status=np.where(undefined, Status.non_finite, scores.status),
+        tokens=n_tokens,
+        status=np.where((scores.status == Status.ok) & np.isnan(nll), Status.non_finite, scores.status),
     )
 
 
@@ -221,24 +228,15 @@ def _refused(tokens: TokenizedTexts, refusal: str) -> TextScores:
 
 
 def _reference_tokens(tokenizer: Any, texts: Sequence[str]) -> tuple[TokenizedTexts, np.ndarray]:
-    """Ids as the tokenizer gives them by itself, split into the first (never predicted) and the rest."""
+    """Ids as the tokenizer gives them by itself: the first of each text (never predicted there) apart from the rest."""
     plain = tokenize(tokenizer, texts)
-    raw = getattr(tokenizer, "backend_tokenizer", tokenizer)
-    own = raw_tokenizer(tokenizer)
-    own.encode_special_tokens = raw.encode_special_tokens
-    usable = ["" if lossy and _has_surrogates(text) else text for text, lossy in zip(texts, plain.lossy, strict=True)]
-    encoded = [encoding.ids if text else [] for text, encoding in zip(usable, own.encode_batch(usable), strict=True)]
-    rest = [ids[1:] for ids in encoded]
-    tokens = replace(
-        plain,
-        ids=np.array([i for ids in rest for i in ids], np.int32),
-        offsets=np.concatenate([[0], np.cumsum([len(ids) for ids in rest])]).astype(np.int64),
-    )
-    return tokens, np.array([ids[0] if ids else 0 for ids in encoded], np.int64)
-
-
-def _has_surrogates(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    without_form = (plain.tokens == 0) & plain.lossy  # lone surrogates, which no tokenizer takes
+    usable = ["" if skip else text for text, skip in zip(texts, without_form, strict=True)]
+    encodings = plain_copy(raw_tokenizer(tokenizer)).encode_batch(usable)
+    ids = [encoding.ids if text else [] for text, encoding in zip(usable, encodings, strict=True)]
+    rest = from_ids([np.array(row[1:], np.int32) for row in ids])
+    first_N = np.array([row[0] if row else 0 for row in ids], np.int64)
+    return replace(plain, ids=rest.ids, offsets=rest.offsets), first_N
 
 
 def _in_dtype(model: Any, dtype: "torch.dtype | str | None") -> Any:

@@ -92,25 +92,28 @@ class TokenizedTexts:
 
 
 def raw_tokenizer(tokenizer: Any) -> "tokenizers.Tokenizer":
-    """A private copy of the `tokenizers.Tokenizer` inside `tokenizer`, set to encode text alone.
-
-    Without truncation or padding (files on the hub carry both), and with special tokens' names as ordinary text.
+    """The `tokenizers.Tokenizer` that `tokenizer` is, or is backed by.
 
     Raises:
         InputError: `tokenizer` is neither a `tokenizers.Tokenizer` nor a transformers tokenizer backed by one.
     """
     import tokenizers
 
-    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
-    if not isinstance(backend, tokenizers.Tokenizer):
+    raw = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if not isinstance(raw, tokenizers.Tokenizer):
         raise InputError(
             f"tokenizer: found {type(tokenizer).__name__}, which no `tokenizers.Tokenizer` stands behind; "
             "expected a transformers PreTrainedTokenizerFast or a tokenizers.Tokenizer"
         )
-    copy = tokenizers.Tokenizer.from_str(backend.to_str())
+    return raw
+
+
+def plain_copy(raw: "tokenizers.Tokenizer") -> "tokenizers.Tokenizer":
+    """A copy that neither truncates nor pads: files on the hub carry both."""
+    copy = type(raw).from_str(raw.to_str())
     copy.no_truncation()
     copy.no_padding()
-    copy.encode_special_tokens = True
+    copy.encode_special_tokens = raw.encode_special_tokens
     return copy
 
 
@@ -136,7 +139,8 @@ def tokenize(tokenizer: Any, texts: Sequence[str]) -> TokenizedTexts:
     Raises:
         InputError: the tokenizer is of an unsupported kind, or an element of `texts` is not a str.
     """
-    raw = raw_tokenizer(tokenizer)
+    raw = plain_copy(raw_tokenizer(tokenizer))
+    raw.encode_special_tokens = True
     byte_level_ids = _byte_level_ids(raw)
     ids: list[np.ndarray] = [np.empty(0, np.int32)]
     n_tokens, n_bytes, n_bytes_first, lossy = (np.zeros(len(texts), np.int64) for _ in range(4))
@@ -151,7 +155,7 @@ def tokenize(tokenizer: Any, texts: Sequence[str]) -> TokenizedTexts:
             lossy[i] = text is None or back != text
             if text and len(encoding):
                 by_name = not lossy[i] and encoding.ids[0] in byte_level_ids
-                n_bytes_first[i] = _first_token_bytes(text, encoding, by_name)
+                n_bytes_first[i] = _first_token_bytes(raw, text, encoding, by_name)
     return TokenizedTexts(
         ids=np.concatenate(ids),
         offsets=np.concatenate([[0], np.cumsum(n_tokens)]).astype(np.int64),
@@ -232,11 +236,12 @@ def _byte_level_ids(raw: "tokenizers.Tokenizer") -> frozenset[int]:
     return frozenset(raw.get_vocab(with_added_tokens=False).values()) - raw.get_added_tokens_decoder().keys()
 
 
-def _first_token_bytes(text: str, encoding: Any, byte_level: bool) -> int:
+def _first_token_bytes(raw: "tokenizers.Tokenizer", text: str, encoding: Any, byte_level: bool) -> int:
     """UTF-8 bytes of `text` up to the end of its first token.
 
-    Offsets count characters, so a token that may end inside a character is measured by its name: a byte-level name has
-    one character per byte, a byte-fallback name (``<0xE2>``) is one byte.
+    A token that may end inside a character is measured by its name: a byte-level name has one character per byte, a
+    byte-fallback name (``<0xE2>``) is one byte. Others are measured by what they decode to (SentencePiece's first space
+    stands for no byte), and where the text was changed before, by the characters they came from.
     """
     name = encoding.tokens[0]
     if byte_level:
@@ -244,5 +249,8 @@ def _first_token_bytes(text: str, encoding: Any, byte_level: bool) -> int:
         return len(name) - prefix_space
     if len(name) == 6 and name.startswith("<0x") and name.endswith(">"):
         return 1
+    decoded = raw.decode(encoding.ids[:1], skip_special_tokens=False)
+    if text.startswith(decoded):
+        return len(decoded.encode())
     span = encoding.token_to_chars(0)
     return len(text[: span[1]].encode()) if span else 0

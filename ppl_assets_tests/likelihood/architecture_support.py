@@ -52,7 +52,7 @@ def page(found: dict[str, Support]) -> str:
         "# Architectures: exact, refused, not buildable",
         "",
         f"transformers {transformers.__version__}, torch {torch.__version__}, float32 on CPU. Written by",
-        "`python -m ppl_assets_tests.likelihood.architecture_support`: a tiny model of each causal-LM architecture scores",
+        "`python -m ppl_assets_tests.likelihood.architecture_support`: a tiny model of each architecture scores",
         f"{len(LENGTHS)} texts of 1 to 300 tokens in ragged batches, against a loop over single texts in float64.",
         f"Exact: every text within {EXACT:.0e} relative. Refused: the self-test found that batches change the scores.",
         "Not buildable: our generic small sizes do not make a working model; nothing is known of its scores, and the",

@@ -11,7 +11,46 @@ from ppl_assets_tests.likelihood.tiny import byte_tokenizer, nll_by_loop
 # One of each kind: learned, rotary, relative and no positions; soft caps and logit scales; experts; sliding windows and
 # chunks; recurrent, convolutional and hybrid; encoders turned decoders; and those that cannot be batched.
 REPRESENTATIVE = frozenset(
-    ["bloom", "cohere2", "cpmant", "deepseek_v3", "falcon", "falcon_h1", "gemma2", "gemma3_text", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gpt_oss", "granite", "jamba", "lfm2", "llama", "llama4_text", "mamba", "mamba2", "mistral", "mixtral", "modernbert-decoder", "mpt", "nanochat", "olmo2", "opt", "phi3", "qwen2_moe", "qwen3", "qwen3_next", "recurrent_gemma", "roberta", "rwkv", "starcoder2", "xglm", "xlnet", "xlstm"]
+    {
+        "bloom",
+        "cohere2",
+        "cpmant",
+        "deepseek_v3",
+        "falcon",
+        "falcon_h1",
+        "gemma2",
+        "gemma3_text",
+        "gpt2",
+        "gpt_bigcode",
+        "gpt_neo",
+        "gpt_neox",
+        "gpt_oss",
+        "granite",
+        "jamba",
+        "lfm2",
+        "llama",
+        "llama4_text",
+        "mamba",
+        "mamba2",
+        "mistral",
+        "mixtral",
+        "modernbert-decoder",
+        "mpt",
+        "nanochat",
+        "olmo2",
+        "opt",
+        "phi3",
+        "qwen2_moe",
+        "qwen3",
+        "qwen3_next",
+        "recurrent_gemma",
+        "roberta",
+        "rwkv",
+        "starcoder2",
+        "xglm",
+        "xlnet",
+        "xlstm",
+    }
 )
 # Not causal (they look ahead or at a document's end), so that no batch can be right.
 REFUSED = frozenset({"cpmant", "prophetnet", "xlm", "xlnet"})

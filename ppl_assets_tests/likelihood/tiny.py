@@ -31,8 +31,6 @@ def nll_by_loop(model: Any, tokenizer: tokenizers.Tokenizer, text: str, *, prefi
 
 def text_of_bytes(n_bytes: int, generator: np.random.Generator) -> str:
     """Words of several scripts, `n_bytes` UTF-8 bytes long."""
-    words = generator.choice(
-        ["the", "of", "and", "water", "Fluß", "naïve", "日本", "x", "=", "1;", "def", "f():", "return", "🙂", "mountain", "river!", "house"], n_bytes
-    )
-    whole = " ".join(words).encode()[:n_bytes].decode("utf-8", "ignore")
+    words = ["the", "of", "water", "Fluß", "naïve", "日本", "x = 1;", "def f():", "return", "🙂", "mountain", "river!"]
+    whole = " ".join(generator.choice(words, n_bytes)).encode()[:n_bytes].decode("utf-8", "ignore")
     return whole + "." * (n_bytes - len(whole.encode()))
