@@ -25,7 +25,7 @@ def split_docstrings(source: str) -> tuple[str, str]:
     """
     docstrings = sorted(_docstrings(_parse(source)), key=lambda found: (found[0].lineno, found[0].col_offset))
     prose = [cleandoc(ast.literal_eval(statement.value)).strip() for statement, _ in docstrings]
-    lines = [line.encode("utf-8") for line in source.split("\n")]
+    lines = source.encode("utf-8").split(b"\n")
     dropped: set[int] = set()
     for statement, is_body in reversed(docstrings):
         dropped |= _cut(lines, statement, b"pass" if is_body else b"")

@@ -67,7 +67,8 @@ def package_files(package: str) -> list[PackageFile]:
         for root, top in _locations(package)
         for path in (_walk(top) if top.is_dir() else [top])
     }
-    return [PackageFile(name=name, path=path, size=path.stat().st_size) for name, path in sorted(found.items())]
+    files = [(name, path) for name, path in sorted(found.items()) if path.is_file()]
+    return [PackageFile(name=name, path=path, size=path.stat().st_size) for name, path in files]
 
 
 def package_versions(package: str) -> dict[str, str]:
@@ -76,7 +77,7 @@ def package_versions(package: str) -> dict[str, str]:
 
 
 def _locations(package: str) -> list[tuple[Path, Path]]:
-    """Folder that names are relative to, and the package's folder or only file; on the path, no finder's code is run."""
+    """Folder that names are relative to, and the package's folder or only file; no finder of others is run."""
     spec = None if "." in package else PathFinder.find_spec(package)
     if spec is None:
         return []

@@ -22,10 +22,9 @@ from ppl_assets.study.schema import Files, HuggingFaceDataset, Study
 # A JSONL file has no schema: a column that none of so many rows has is taken to be missing, not merely rare.
 _ROWS_TO_FIND_A_COLUMN = 1000
 # Rows of a Parquet file decoded at once: web pages of 5 kB make this some megabytes.
-_PARQUET_BATCH_ROWS = 1000
+_PARQUET_BATCH_ROWS, _PARQUET_BUFFER_BYTES = 1000, 2**20
 
 Row = Mapping[str, Any]
-Place = Callable[[int], str]
 
 
 def source_files(source: Files, study: Study) -> list[tuple[str, Path]]:
@@ -49,31 +48,34 @@ def source_files(source: Files, study: Study) -> list[tuple[str, Path]]:
 
 def file_pages(source: Files, study: Study) -> Iterator[Page | Rejection]:
     """Pages of Parquet or JSONL files; the default page id is the file's name and the row or line, from 1."""
-    read = _parquet_rows if source.kind == "parquet" else _jsonl_rows
+    read, unit = (_parquet_rows, "row") if source.kind == "parquet" else (_jsonl_rows, "line")
     for name, path in source_files(source, study):
-        yield from _pages(source, read(path, columns_of(source)), name, _place(path, source.kind))
+        for number, row in read(path, columns_of(source)):
+            yield _page(source, row, f"{name}:{number}", f"{path}, {unit} {number}")
 
 
 def dataset_pages(source: HuggingFaceDataset, study: Study) -> Iterator[Page | Rejection]:
     """Pages of a dataset on the hub, streamed, or of a local folder that `dataset` names relative to the study."""
+    where = f"dataset {source.dataset!r}, revision {source.revision!r}, split {source.split!r}"
+    for number, row in _with_columns(_dataset_rows(source, study, where), columns_of(source), where):
+        yield _page(source, row, f"{source.dataset}:{number}", f"{where}, row {number}")
+
+
+def _dataset_rows(source: HuggingFaceDataset, study: Study, where: str) -> Iterator[tuple[int, Row]]:
+    """Rows of a dataset, numbered from 1."""
     import datasets
 
-    folder = study.path(source.dataset)
+    folder, row = study.path(source.dataset), 0
     name = str(folder) if folder.is_dir() else source.dataset
-    where = f"dataset {source.dataset!r} at revision {source.revision!r}"
-
-    def rows() -> Iterator[tuple[int, Row]]:
-        try:
-            stream = datasets.load_dataset(
-                name, source.subset, split=source.split, revision=source.revision, streaming=True
-            )
-            yield from enumerate(_checked_rows(iter(stream), columns_of(source), where), start=1)
-        except InputError:
-            raise
-        except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-            raise InputError(f"{where}, split {source.split!r}: cannot be read: {error}") from error
-
-    return _pages(source, rows(), source.dataset, lambda row: f"{where}, row {row}")
+    try:
+        stream = datasets.load_dataset(
+            name, source.subset, split=source.split, revision=source.revision, streaming=True
+        )
+        for values in stream:
+            row += 1
+            yield row, values
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        raise InputError(f"{where}, after row {row}: cannot be read: {error}") from error
 
 
 def columns_of(source: Files | HuggingFaceDataset) -> list[str]:
@@ -95,51 +97,46 @@ def registered_domain(url: str) -> str | None:
     return _suffixes()(url).top_domain_under_public_suffix.lower() or None
 
 
-def _pages(
-    source: Files | HuggingFaceDataset, rows: Iterator[tuple[int, Row]], name: str, place: Place
-) -> Iterator[Page | Rejection]:
-    """Rows with their numbers as pages or rejections."""
-    for number, row in rows:
+def _page(source: Files | HuggingFaceDataset, row: Row, default_id: str, where: str) -> Page | Rejection:
+    """A row as a page, or the rejection that stands for it."""
 
-        def value(column: str | None, row: Row = row, number: int = number) -> str | None:
-            return None if column is None else _attribute(row.get(column), column, place, number)
+    def value(column: str | None) -> str | None:
+        return None if column is None else _attribute(row.get(column), column, where)
 
-        page_id = value(source.id) or f"{name}:{number}"
-        url = value(source.url)
-        domain = value(source.domain) if url is None else registered_domain(url)
-        text = row.get(source.text)
-        if text is not None and not isinstance(text, str):
-            raise InputError(f"{place(number)}: {source.text!r} is {_type(text)}, expected text")
-        rejected = text_rejection(text)
-        if domain is None:
-            n_bytes = len((text or "").encode("utf-8", "surrogatepass"))
-            yield Rejection(page_id=page_id, domain="", reason="no_domain", bytes=n_bytes)
-        elif rejected:
-            yield Rejection(page_id=page_id, domain=domain, reason=rejected[0], bytes=rejected[1])
-        else:
-            yield Page(
-                page_id=page_id,
-                domain=domain,
-                text=text or "",
-                domain_group=value(source.group),
-                language=value(source.language),
-                license=value(source.license),
-                maker=value(source.maker),
-            )
+    page_id, url, text = value(source.id) or default_id, value(source.url), row.get(source.text)
+    if text is not None and not isinstance(text, str):
+        raise InputError(f"{where}: {source.text!r} is {_type(text)}, expected text")
+    domain = registered_domain(url) if url else value(source.domain)
+    rejected = text_rejection(text)
+    if domain is None:
+        n_bytes = len((text or "").encode("utf-8", "surrogatepass"))
+        return Rejection(page_id=page_id, domain="", reason="no_domain", bytes=n_bytes)
+    if text is None or rejected:
+        reason, n_bytes = rejected or ("null", 0)
+        return Rejection(page_id=page_id, domain=domain, reason=reason, bytes=n_bytes)
+    return Page(
+        page_id=page_id,
+        domain=domain,
+        text=text,
+        domain_group=value(source.group),
+        language=value(source.language),
+        license=value(source.license),
+        maker=value(source.maker),
+    )
 
 
-def _attribute(value: Any, column: str, place: Place, number: int) -> str | None:
-    """A short column's value as text; None where it is null or empty."""
-    if value is None or value == "":
-        return None
+def _attribute(value: Any, column: str, where: str) -> str | None:
+    """A short column's value as text; None where it is null or blank."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
     if not isinstance(value, str):
-        raise InputError(f"{place(number)}: {column!r} is {_type(value)}, expected text or a whole number")
+        raise InputError(f"{where}: {column!r} is {_type(value)}, expected text or a whole number")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InputError(f"{place(number)}: {column!r} holds half of a surrogate pair, expected UTF-8") from error
+        raise InputError(f"{where}: {column!r} holds half of a surrogate pair, expected UTF-8") from error
     return value
 
 
@@ -148,29 +145,25 @@ def _type(value: Any) -> str:
     return f"{type(value).__name__} {str(value)[:40]!r}"
 
 
-def _place(path: Path, kind: str) -> Place:
-    """Names a row of a file in errors."""
-    return lambda number: f"{path}, {'line' if kind == 'jsonl' else 'row'} {number}"
-
-
 def _missing_column(where: str, column: str, present: list[str]) -> InputError:
     """The error for a column that a file or dataset does not have."""
     hint = suggestion(column, present) or f"; it has {', '.join(map(repr, sorted(present))) or 'none'}"
     return InputError(f"{where}: no column {column!r}{hint}")
 
 
-def _checked_rows(rows: Iterator[Row], columns: list[str], where: str) -> Iterator[Row]:
+def _with_columns(rows: Iterator[tuple[int, Row]], columns: list[str], where: str) -> Iterator[tuple[int, Row]]:
     """The rows, unless one of the columns is in none of them."""
-    missing, seen, number = dict.fromkeys(columns), dict[str, None](), 0
-    for number, row in enumerate(rows, start=1):
+    missing, present, seen = set(columns), dict[str, None](), 0
+    for number, row in rows:
         if missing:
-            seen |= dict.fromkeys(row)
-            missing = {column: None for column in missing if column not in row}
-            if missing and number == _ROWS_TO_FIND_A_COLUMN:
+            seen += 1
+            present |= dict.fromkeys(row)
+            missing -= row.keys()
+            if missing and seen == _ROWS_TO_FIND_A_COLUMN:
                 break
-        yield row
-    if missing and number:
-        raise _missing_column(where, next(iter(missing)), list(seen))
+        yield number, row
+    if missing and seen:
+        raise _missing_column(where, min(missing), list(present))
 
 
 def _parquet_rows(path: Path, columns: list[str]) -> Iterator[tuple[int, Row]]:
@@ -180,17 +173,29 @@ def _parquet_rows(path: Path, columns: list[str]) -> Iterator[tuple[int, Row]]:
 
     row = 0
     try:
-        with pq.ParquetFile(path) as file:
+        # With a buffer, column chunks are read in pieces: a row group may be as large as the file.
+        with pq.ParquetFile(path, buffer_size=_PARQUET_BUFFER_BYTES) as file:
             _check_parquet_columns(path, file.schema_arrow, columns)
             for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS, columns=columns):
-                for values in batch.to_pylist():
+                for values in _parquet_values(batch, path, row):
                     row += 1
                     yield row, values
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}, after row {row}: not a complete Parquet file: {error}") from error
-    except UnicodeDecodeError as error:
-        rows = f"rows {row + 1} to {row + _PARQUET_BATCH_ROWS}"
-        raise InputError(f"{path}, {rows}: not UTF-8 ({error.reason}); expected UTF-8 text") from error
+
+
+def _parquet_values(batch: Any, path: Path, before: int) -> list[Row]:
+    """Rows of a batch, which `before` others precede in the file."""
+    try:
+        return batch.to_pylist()
+    except UnicodeDecodeError:
+        for row in range(batch.num_rows):
+            try:
+                batch.slice(row, 1).to_pylist()
+            except UnicodeDecodeError as error:
+                where = f"{path}, row {before + row + 1}"
+                raise InputError(f"{where}: not UTF-8 ({error.reason}); expected UTF-8 text") from error
+        raise
 
 
 def _check_parquet_columns(path: Path, schema: Any, columns: list[str]) -> None:
@@ -210,16 +215,12 @@ def _check_parquet_columns(path: Path, schema: Any, columns: list[str]) -> None:
 
 def _jsonl_rows(path: Path, columns: list[str]) -> Iterator[tuple[int, Row]]:
     """Objects of a JSONL file with their line numbers from 1; blank lines are passed over."""
-    numbers: list[int] = [0]
-
-    def rows() -> Iterator[Row]:
-        for number, line in enumerate(_lines(path), start=1):
-            if line.strip():
-                numbers[0] = number
-                yield _json_object(line, f"{path}, line {number}")
-
-    for row in _checked_rows(rows(), columns, str(path)):
-        yield numbers[0], row
+    rows = (
+        (number, _json_object(line, f"{path}, line {number}"))
+        for number, line in enumerate(_lines(path), start=1)
+        if line.strip()
+    )
+    return _with_columns(rows, columns, str(path))
 
 
 def _json_object(line: bytes, where: str) -> Row:
