@@ -1,24 +1,22 @@
-"""Linear programs over mixtures, solved by HiGHS and repaired to rounding error.
+"""Linear programs over mixtures, solved by HiGHS and refined to rounding error.
 
 Quantities: weights as shares of the mixture, prices as objective per unit of a bound. Axis letters: D variables, R
-rows.
-HiGHS (Huangfu and Hall, Mathematical Programming Computation 10, 2018) accepts violations of 1e-7. Its answer is a
-vertex: most variables lie on a bound, and the few others are determined by the rows that hold with equality. So
-variables next to a bound are put on it and the others are solved for again. Two further steps make the answer
+rows, G groups of alike variables. HiGHS (Huangfu and Hall, Mathematical Programming Computation 10, 2018) accepts
+violations of 1e-7. Iterative refinement (Gleixner, Steffy, Wolter, INFORMS Journal on Computing 28, 2016) removes them:
+the same program is solved again around the first answer, in a unit 2^20 times finer. Two further steps make the answer
 independent of the order of variables: they are sorted by content before solving, and those with identical columns share
 their sum.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import linprog
 
 from ppl_assets.mixture.projection import Vector
 
-# HiGHS counts a row as met when it is missed by less than 1e-7 of its unit, here the mean share of a variable. The
-# variables it leaves on their bounds carry rounding errors only.
-ROW_TIGHT, VARIABLE_TIGHT = 1e-6, 1e-12
+FINER = 2.0**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +30,31 @@ class Program:
     row_low_R: Vector
     row_high_R: Vector
 
+    def around(self, x_D: Vector, scale: float) -> "Program":
+        """The same program for (x - x_D) * scale; its prices are the same."""
+        value_R = self.rows_RD @ x_D
+        return replace(
+            self,
+            low_D=(self.low_D - x_D) * scale,
+            high_D=(self.high_D - x_D) * scale,
+            row_low_R=(self.row_low_R - value_R) * scale,
+            row_high_R=(self.row_high_R - value_R) * scale,
+        )
+
+    def sorted_by(self, order_D: NDArray[np.intp]) -> "Program":
+        """The same program with its variables in another order."""
+        return replace(
+            self,
+            gain_D=self.gain_D[order_D],
+            low_D=self.low_D[order_D],
+            high_D=self.high_D[order_D],
+            rows_RD=self.rows_RD[:, order_D],
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimum:
-    """The best vertex and what relaxing each row by one unit would gain, 0 where the row does not bind."""
+    """The best point, and what relaxing a row by one unit would gain: 0 where the row does not bind."""
 
     x_D: Vector
     low_price_R: Vector
@@ -44,49 +63,40 @@ class Optimum:
 
 def maximise(program: Program) -> Optimum | None:
     """The optimum, or None where no point satisfies all bounds."""
-    key_KD = np.vstack([program.high_D, program.low_D, program.rows_RD, -program.gain_D])
-    order = np.lexsort(key_KD)
-    rows_RD = program.rows_RD[:, order]
-    unit = 1 / order.size
-    bounds_D2 = np.column_stack([program.low_D, program.high_D])[order] / unit
-    limits = np.concatenate([-program.row_low_R, program.row_high_R]) / unit
+    n = program.gain_D.size
+    order = np.lexsort(np.vstack([program.high_D, program.low_D, program.rows_RD, -program.gain_D]))
+    alike = program.sorted_by(order)
+    # variables are shares: counted in their mean, they are of order 1 as HiGHS' tolerances suppose
+    rough = _solved(alike.around(np.zeros(n), float(n)))
+    if rough is None:
+        return None
+    near_D = np.clip(rough.x_D / n, alike.low_D, alike.high_D)
+    # bounds that hold with nothing to spare can look infeasible by a rounding error in the finer unit: then stay
+    fine = _solved(alike.around(near_D, n * FINER)) or replace(rough, x_D=np.zeros(n))
+    x_D = np.empty(n)
+    x_D[order] = near_D + fine.x_D / (n * FINER)
+    return replace(fine, x_D=_shared(program, np.clip(x_D, program.low_D, program.high_D)))
+
+
+def _solved(program: Program) -> Optimum | None:
+    """What HiGHS says."""
+    limits = np.concatenate([-program.row_low_R, program.row_high_R])
     limited = np.isfinite(limits)
     found = linprog(
-        -program.gain_D[order],
-        A_ub=np.vstack([-rows_RD, rows_RD])[limited],
+        -program.gain_D,
+        A_ub=np.vstack([-program.rows_RD, program.rows_RD])[limited],
         b_ub=limits[limited],
-        bounds=bounds_D2,
+        bounds=np.column_stack([program.low_D, program.high_D]),
         method="highs-ds",
     )
     if found.status == 2:
         return None
     if not found.success:
-        raise RuntimeError(f"HiGHS did not solve a linear program of {order.size} variables: {found.message}")
-    x_D = np.empty(order.size)
-    x_D[order] = found.x * unit
-    n_rows = len(program.row_low_R)
+        raise RuntimeError(f"HiGHS did not solve a linear program of {program.gain_D.size} variables: {found.message}")
     price = np.zeros(limits.size)
     price[limited] = -found.ineqlin.marginals
-    return Optimum(
-        x_D=_shared(program, _repaired(program, x_D)), low_price_R=price[:n_rows], high_price_R=price[n_rows:]
-    )
-
-
-def _repaired(program: Program, x_D: Vector) -> Vector:
-    """The vertex near x_D: tight variables on their bounds, the others moved so that tight rows hold exactly."""
-    slack_D = VARIABLE_TIGHT * (program.high_D - program.low_D)
-    x_D = np.where(x_D - program.low_D <= slack_D, program.low_D, x_D)
-    x_D = np.where(program.high_D - x_D <= slack_D, program.high_D, x_D)
-    free_D = (x_D > program.low_D) & (x_D < program.high_D)
-    value_R = program.rows_RD @ x_D
-    tight_low_R = np.abs(value_R - program.row_low_R) < ROW_TIGHT / len(x_D)
-    tight_high_R = np.abs(value_R - program.row_high_R) < ROW_TIGHT / len(x_D)
-    wanted_R = np.where(tight_low_R, program.row_low_R, program.row_high_R)
-    tight_R = tight_low_R | tight_high_R
-    if free_D.any() and tight_R.any():
-        missing_R = (wanted_R - value_R)[tight_R]
-        x_D[free_D] += np.linalg.lstsq(program.rows_RD[np.ix_(tight_R, free_D)], missing_R)[0]
-    return np.clip(x_D, program.low_D, program.high_D)
+    n_rows = program.row_low_R.size
+    return Optimum(x_D=found.x, low_price_R=price[:n_rows], high_price_R=price[n_rows:])
 
 
 def _shared(program: Program, x_D: Vector) -> Vector:
