@@ -23,14 +23,17 @@ def overlapping(texts: list[str], others: Iterable[str]) -> np.ndarray:
     below 1e-5 (1e5 runs against 1e9). A text shorter than `RUN_BYTES` overlaps nothing.
     """
     hashes = [_run_hashes(text) for text in texts]
-    wanted = np.unique(np.concatenate([*hashes, np.empty(0, np.uint64)]))
+    runs_of_all = np.concatenate([*hashes, np.empty(0, np.uint64)])
+    owners = np.repeat(np.arange(len(texts)), [len(runs) for runs in hashes])
     # Most runs of the others are dismissed by the first bits of their hash, without a search.
     shift = np.uint64(64 - _TABLE_BITS)
     table = np.zeros(1 << _TABLE_BITS, dtype=bool)
-    table[wanted >> shift] = True
+    table[runs_of_all >> shift] = True
     suspects = [runs[table[runs >> shift]] for runs in map(_run_hashes, others)]
-    found = np.intersect1d(wanted, np.concatenate([*suspects, np.empty(0, np.uint64)]))
-    return np.array([bool(np.isin(runs, found).any()) for runs in hashes], dtype=bool)
+    shared = np.isin(runs_of_all, np.concatenate([*suspects, np.empty(0, np.uint64)]))
+    overlaps = np.zeros(len(texts), dtype=bool)
+    overlaps[owners[shared]] = True
+    return overlaps
 
 
 def _run_hashes(text: str) -> np.ndarray:
