@@ -93,7 +93,7 @@ def _run(settings: Settings, select: list[str] | None) -> None:
 def _summarize(settings: Settings, console: Console) -> None:
     from ppl_assets.orchestration.workspace import Workspace
     from ppl_assets.report import summary_tables
-    from ppl_assets.report.data import report_data
+    from ppl_assets.report.tables import report_data
 
     workspace = Workspace(settings)
     if not workspace.lake.exists("pretraining_mixture"):

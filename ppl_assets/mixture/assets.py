@@ -11,7 +11,7 @@ from ppl_assets.orchestration.step import Step, WorkspaceResource, asset_options
     deps=["correlation_estimates", "signal_gate", "domain_catalog"],
 )
 def pretraining_mixture(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
-    """How much of each domain to train on for each target, under what the pool holds, with a reason for every domain."""
+    """How much of each domain to train on for each target, within what the pool holds, and why."""
     step = Step(context, workspace)
     opened, study = step.workspace, step.workspace.study
     rows = mixture_rows(

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 
 from ppl_assets.mixture.projection import Vector
 
@@ -80,6 +79,8 @@ def maximise(program: Program) -> Optimum | None:
 
 def _solved(program: Program) -> Optimum | None:
     """What HiGHS says."""
+    from scipy.optimize import linprog
+
     limits = np.concatenate([-program.row_low_R, program.row_high_R])
     limited = np.isfinite(limits)
     found = linprog(

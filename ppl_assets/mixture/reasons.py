@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from scipy.stats import rankdata
 
 from ppl_assets.mixture.objective import Objective
 from ppl_assets.mixture.projection import Vector
@@ -80,6 +79,8 @@ def _outcome(decision: Decision, weight: float, cap: float, pool_share: float, o
 
 def _places(score_D: Vector) -> list[int]:
     """Place by decreasing score, equal scores sharing the best place; 0 where there is no score."""
+    from scipy.stats import rankdata
+
     known = np.isfinite(score_D)
     place_D = np.zeros(score_D.size, dtype=int)
     place_D[known] = rankdata(-score_D[known], method="min")

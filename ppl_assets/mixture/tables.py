@@ -1,7 +1,7 @@
-"""The mixture of every target as rows of ``pretraining_mixture``: estimates, availability, policy and verdict put together.
+"""The mixture of every target, as rows of ``pretraining_mixture``: estimates, availability, policy and verdict.
 
-A corpus that is not at hand (imported losses) has no token counts: its domains then count as equally large, and the reason
-of each decision rests on that.
+A corpus that is not at hand (imported losses) has no token counts: its domains then count as equally large, and the
+decisions rest on that.
 """
 
 from collections.abc import Iterable

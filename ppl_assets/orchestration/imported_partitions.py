@@ -1,7 +1,7 @@
 """One run for all imported models: their partitions hold no work, only rows that were imported as a whole.
 
-The assets ``domain_logliks`` and ``benchmark_scores`` materialize an imported model as well; ninety runs of a second each
-would only be slower.
+The assets ``domain_logliks`` and ``benchmark_scores`` materialize an imported model as well; ninety runs of a second
+each would only be slower.
 """
 
 import dagster as dg

@@ -1,9 +1,9 @@
 """What every asset is computed from, and therefore when it is stale: decided by fingerprints, never by time.
 
-A recipe lists an asset's tables, the version of its code and its inputs: the parts of the study that matter to it and the
-data versions of the tables that it reads. The fingerprint is the hash of all of that, stored in the footer of each part
-that the asset writes; a part is current while the stored fingerprint equals the one computed now. Data versions hash
-content, so an identical recomputation upstream leaves everything downstream current.
+A recipe lists an asset's tables, the version of its code and its inputs: the parts of the study that matter to it and
+the data versions of the tables that it reads. The fingerprint is the hash of all of that, stored in the footer of each
+part that the asset writes; a part is current while the stored fingerprint equals the one computed now. Data versions
+hash content, so an identical recomputation upstream leaves everything downstream current.
 """
 
 import hashlib
@@ -16,10 +16,10 @@ from typing import Any, Literal
 import polars as pl
 from pydantic import BaseModel
 
-from ppl_assets.benchmarks import task_folder_digest
+from ppl_assets.benchmarks.tables import task_folder_digest
 from ppl_assets.corpus import source_fingerprint
 from ppl_assets.orchestration.workspace import SPLITS, Workspace
-from ppl_assets.registry import import_digest, local_revision
+from ppl_assets.registry import import_digest, local_revision, only_imported
 from ppl_assets.schema import TABLES
 from ppl_assets.study.schema import checkpoint_slug
 from ppl_assets.warehouse import data_version
@@ -37,6 +37,7 @@ class Recipe:
     code_version: str
     inputs: Inputs
     applies: Callable[[Workspace], bool] = lambda workspace: True
+    takes_model: Callable[[Workspace, str], bool] = lambda workspace, slug: True
     files: Callable[[Workspace, str | None], list[Path]] = lambda workspace, partition: []
 
     def parts(self, partition: str | None) -> list[tuple[str, str | None]]:
@@ -73,9 +74,10 @@ def is_current(workspace: Workspace, asset: str, partition: str | None = None) -
 
 def partitions(workspace: Workspace, asset: str) -> list[str | None]:
     """The partitions that an asset should have: slugs, runs, or the single None."""
-    match RECIPES[asset].partitioned_by:
+    recipe = RECIPES[asset]
+    match recipe.partitioned_by:
         case "model":
-            return [*workspace.slugs()]
+            return [slug for slug in workspace.slugs() if recipe.takes_model(workspace, slug)]
         case "run":
             return [*workspace.runs()]
         case None:
@@ -148,7 +150,9 @@ def _scored(workspace: Workspace, slug: str | None) -> Any:
 def _benchmarked(workspace: Workspace, slug: str | None) -> Any:
     study = workspace.study
     wanted = sorted({(task.task, task.metric) for target in study.targets.values() for task in target.tasks})
-    folders = [task_folder_digest(study.path(folder)) for folder in study.benchmarks.task_folders]
+    folders = [
+        task_folder_digest(study.path(folder), workspace.settings.digests) for folder in study.benchmarks.task_folders
+    ]
     settings = study.benchmarks.model_dump(mode="json", exclude={"build", "task_folders"})
     own = [_identity(workspace, slug), _rows_of(workspace, "imported_scores", slug)]
     return [own, wanted, folders, settings, _version(workspace, "benchmark_tasks")]
@@ -205,7 +209,7 @@ _RECIPES = (
             workspace.study.corpus,
             workspace.study.policy,
             workspace.study.seed,
-            source_fingerprint(workspace.study, workspace.settings.digests) if workspace.study.corpus else None,
+            source_fingerprint(workspace.study, cache=workspace.settings.digests) if workspace.study.corpus else None,
             _version(workspace, "imported_bpb"),
         ],
     ),
@@ -216,7 +220,7 @@ _RECIPES = (
         applies=_has_corpus,
         inputs=lambda workspace, _: [
             workspace.study.corpus,
-            source_fingerprint(workspace.study, workspace.settings.digests),
+            source_fingerprint(workspace.study, cache=workspace.settings.digests),
             _version(workspace, "page_sample"),
         ],
     ),
@@ -241,7 +245,9 @@ _RECIPES = (
             workspace.study.seed,
             [_version(workspace, "pages", split) for split in SPLITS],
         ],
-        files=lambda workspace, _: [workspace.settings.tasks / task.task for task in workspace.study.benchmarks.build],
+        files=lambda workspace, _: [
+            workspace.settings.tasks / f"{task.task}.yaml" for task in workspace.study.benchmarks.build
+        ],
     ),
     Recipe(
         asset="model_zoo",
@@ -259,6 +265,7 @@ _RECIPES = (
         partitioned_by="model",
         code_version="1",
         applies=_has_corpus,
+        takes_model=lambda workspace, slug: not only_imported(workspace.study, slug),
         inputs=_scored,
     ),
     Recipe(

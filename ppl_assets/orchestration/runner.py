@@ -30,8 +30,11 @@ from ppl_assets.orchestration.instance import (
 from ppl_assets.orchestration.progress_reports import StepProgress, listen
 from ppl_assets.orchestration.provenance import RECIPES, is_current, partitions
 from ppl_assets.orchestration.workspace import Workspace
+from ppl_assets.registry import only_imported
 from ppl_assets.settings import Settings
 
+# Assets whose partitions of imported models hold imported rows and nothing that is computed.
+_HELD_BY_IMPORTS = ("domain_logliks", "benchmark_scores")
 # One thread per worker process: two single-threaded models are faster than one that waits on both cores.
 _SINGLE_THREAD = (
     "OMP_NUM_THREADS",
@@ -119,9 +122,10 @@ def run_stale(settings: Settings, *, select: Iterable[str] | None, display: Disp
 def stale_tasks(workspace: Workspace, asset: str) -> list[Task]:
     """The runs that would bring an asset up to date."""
     stale = [part for part in partitions(workspace, asset) if not is_current(workspace, asset, part)]
-    imported = set(_only_imported(workspace, asset))
-    batch = tuple(part for part in stale if part in imported and part is not None)
-    tasks = [Task(asset, part) for part in stale if part not in imported]
+    batch: tuple[str, ...] = ()
+    if asset in _HELD_BY_IMPORTS:
+        batch = tuple(slug for slug in stale if slug is not None and only_imported(workspace.study, slug))
+    tasks = [Task(asset, part) for part in stale if part not in batch]
     return [Task(asset, imported=batch), *tasks] if batch else tasks
 
 
@@ -130,14 +134,6 @@ def levels() -> list[list[str]]:
     from ppl_assets.orchestration.whole_graph import asset_levels
 
     return asset_levels()
-
-
-def _only_imported(workspace: Workspace, asset: str) -> list[str]:
-    """Models of which an asset's partition holds imported rows and nothing that is computed."""
-    if asset not in ("domain_logliks", "benchmark_scores"):
-        return []
-    stated = {model.slug for model in workspace.study.models if model.source != "imported"}
-    return [slug for slug in workspace.slugs() if slug not in stated | set(workspace.study.zoo_slugs())]
 
 
 def _with_upstream(select: Iterable[str] | None) -> set[str]:
@@ -192,7 +188,8 @@ class _Workers:
             listener.join()
 
     def _start(self) -> ProcessPoolExecutor:
-        for variable in _SINGLE_THREAD:
+        # The libraries' own bars are off: the command line shows how far a worker is.
+        for variable in (*_SINGLE_THREAD, "TQDM_DISABLE"):
             os.environ.setdefault(variable, "1")
         self._pool = ProcessPoolExecutor(
             max_workers=worker_count(), mp_context=self._context, initializer=_initialize, initargs=(self._updates,)
@@ -224,10 +221,16 @@ def _outcome(future: "Future[Outcome]", task: Task) -> Outcome:
 
 def _initialize(updates: "Queue[StepProgress]") -> None:
     """What every worker process does once: end with its parent, and send progress to it."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    listen(updates.put)
+
+
+def _end_with_parent() -> None:
+    """A worker whose command line was killed must not work on beside the next one."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
-    listen(updates.put)
+    parent.join()
+    os._exit(1)
 
 
 def _execute(task: Task) -> Outcome:

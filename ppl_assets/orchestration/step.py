@@ -1,7 +1,7 @@
 """One execution of an asset: what every thin asset does before and after its pure function.
 
-Before: open the workspace and take the fingerprint, so that an input that changes meanwhile leaves the result stale, not
-falsely current. After: write the tables, tell Dagster what was written.
+Before: open the workspace and take the fingerprint, so that an input that changes meanwhile leaves the result stale,
+not falsely current. After: write the tables, tell Dagster what was written.
 """
 
 import time
@@ -107,7 +107,7 @@ class Step:
             "tokens": tokens,
             "flops": flops,
         }
-        versions = []
+        versions: list[str] = []
         for table, part in RECIPES[self.asset].parts(self.partition):
             rows = frames[table]
             if part is not None and part != self.partition:

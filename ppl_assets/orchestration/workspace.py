@@ -19,6 +19,7 @@ class Workspace:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.lake = Lake(settings.lake)
+        self._read: dict[str, tuple[tuple[int, int, int], pl.DataFrame]] = {}
 
     @cached_property
     def study(self) -> Study:
@@ -51,8 +52,14 @@ class Workspace:
         return self.models()["slug"].to_list()
 
     def table(self, name: str) -> pl.DataFrame:
-        """A table without partitions; no row where it is not there yet."""
-        return self.lake.read(name) if self.lake.exists(name) else TABLES[name].polars_schema.to_frame()
+        """A table without partitions; no row where it is not there yet. Read again only when its file was replaced."""
+        if not self.lake.exists(name):
+            return TABLES[name].polars_schema.to_frame()
+        status = self.lake.path(name).stat()
+        stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if name not in self._read or self._read[name][0] != stamp:
+            self._read[name] = (stamp, self.lake.read(name))
+        return self._read[name][1]
 
     def present(self, table: str) -> list[str]:
         """Registered models that have a part of a table partitioned by model."""
@@ -63,6 +70,16 @@ class Workspace:
         """Registered models that have no part of a table partitioned by model."""
         stored = set(self.lake.partitions(table))
         return [slug for slug in self.slugs() if slug not in stored]
+
+    def retire_absent_models(self) -> list[str]:
+        """Delete the parts of models that are not registered, so that none comes back with old results."""
+        registered = set(self.slugs())
+        by_model = [name for name, table in TABLES.items() if table.partition == "slug"]
+        retired = sorted({slug for table in by_model for slug in self.lake.partitions(table)} - registered)
+        for slug in retired:
+            for table in by_model:
+                self.lake.remove(table, slug)
+        return retired
 
     def by_model(self, table: str) -> pl.DataFrame:
         """All rows of a table partitioned by model, of the registered models that have a part."""

@@ -3,7 +3,7 @@
 from ppl_assets.registry.identity import count_parameters, local_revision, weights_digest
 from ppl_assets.registry.imports import import_digest, imported_bpb, imported_scores, take_in
 from ppl_assets.registry.register import IMPORTED, ZOO, check_folder, register
-from ppl_assets.registry.sources import ModelSource, best_device, model_source
+from ppl_assets.registry.sources import ModelSource, best_device, model_source, only_imported
 
 __all__ = [
     "IMPORTED",
@@ -17,6 +17,7 @@ __all__ = [
     "imported_scores",
     "local_revision",
     "model_source",
+    "only_imported",
     "register",
     "take_in",
     "weights_digest",

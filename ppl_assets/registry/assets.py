@@ -45,6 +45,8 @@ def model_registry(context: dg.AssetExecutionContext, workspace: WorkspaceResour
         imported=imported,
         cache=opened.settings.digests,
     )
-    result = step.publish({"models": models}, metadata={"runs missing": sorted(set(opened.runs()) - set(stored))})
+    absent = sorted(set(opened.runs()) - set(stored))
+    result = step.publish({"models": models}, metadata={"runs missing": absent})
+    context.log.info(f"retired: {', '.join(opened.retire_absent_models()) or 'no model'}")
     sync_partitions(context.instance, opened)
     return result

@@ -1,6 +1,7 @@
 """What makes a local model the model it is: its files, hashed; and what its weights say of themselves.
 
-Source of the header layout: the safetensors format specification (8 bytes little-endian header length, JSON header, data).
+Source of the header layout: the safetensors format specification (8 bytes little-endian header length, JSON header,
+data).
 """
 
 import hashlib

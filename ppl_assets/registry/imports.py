@@ -7,8 +7,8 @@ from typing import Literal
 
 import polars as pl
 
+from ppl_assets.benchmarks.imports import read_bpb, read_scores
 from ppl_assets.errors import InputError
-from ppl_assets.registry.matrices import read_bpb, read_scores
 from ppl_assets.schema import TABLES, Table
 from ppl_assets.settings import Settings
 from ppl_assets.study import Study
@@ -57,7 +57,7 @@ def take_in(study: Study, settings: Settings, kind: Kind, path: Path) -> Path:
         raise InputError(f"{path}: no such file")
     table = TABLES[f"imported_{kind}"]
     rows = read_bpb(path) if kind == "bpb" else read_scores(path, study.imports.metrics)
-    rows = rows.select(table.by_name)
+    rows = rows.select(table.polars_schema.names())
     earlier = [file for file in import_files(study, settings, kind) if file.suffix == ".parquet"]
     copy = settings.imports / kind / f"{file_digest(path, settings.digests)[:32]}.parquet"
     others = [pl.read_parquet(file) for file in earlier if file != copy and file.parent == copy.parent]
@@ -72,7 +72,7 @@ def _combined(
     files = import_files(study, settings, kind)
     if not files:
         return table.polars_schema.to_frame()
-    rows = pl.concat([read(path).select(table.by_name) for path in files])
+    rows = pl.concat([read(path).select(table.polars_schema.names()) for path in files])
     _check_unique(rows, table, ", ".join(path.name for path in files))
     return rows
 

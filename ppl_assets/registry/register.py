@@ -1,8 +1,8 @@
 """The registry: every model of a study with its lineage, one row each.
 
-Models come from three places: the study's own list (folders and repositories), the pool that the study trains, and imported
-matrices. Two entries are one model where their weights are equal, or where they name the same repository at the same
-revision; the first by slug takes part, the others are kept with status ``duplicate``.
+Models come from three places: the study's own list (folders and repositories), the pool that the study trains, and
+imported matrices. Two entries are one model where their weights are equal, or where they name the same repository at
+the same revision; the first by slug takes part, the others are kept with status ``duplicate``.
 """
 
 from collections.abc import Iterable

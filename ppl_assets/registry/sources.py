@@ -28,7 +28,7 @@ def model_source(study: Study, zoo_folder: Path, model: dict[str, Any]) -> Model
     stated = {each.slug: each for each in study.models}.get(model["slug"])
     if model["source"] == ZOO:
         location, revision = str(zoo_folder / model["slug"]), None
-    elif stated is None or stated.source == IMPORTED:
+    elif stated is None or only_imported(study, model["slug"]):
         raise InputError(
             f"model {model['slug']!r} was imported: the study names no weights to load; "
             "list it under models with its source, or import what is missing"
@@ -42,6 +42,12 @@ def model_source(study: Study, zoo_folder: Path, model: dict[str, Any]) -> Model
         device=best_device(),
         trust_remote_code=bool(stated and stated.trust_remote_code),
     )
+
+
+def only_imported(study: Study, slug: str) -> bool:
+    """Whether a model is known by imported numbers alone, so that nothing can be computed for it here."""
+    with_weights = {model.slug for model in study.models if model.source != IMPORTED}
+    return slug not in with_weights | set(study.zoo_slugs())
 
 
 def best_device() -> str:

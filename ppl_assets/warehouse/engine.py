@@ -9,14 +9,16 @@ import uuid
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import polars as pl
 
 from ppl_assets.errors import InputError
 from ppl_assets.schema import TABLES, Table
 from ppl_assets.warehouse.lake import Lake
+
+if TYPE_CHECKING:
+    import duckdb
 
 _SQL_TYPES = {pl.String(): "VARCHAR", pl.Int64(): "BIGINT", pl.Float64(): "DOUBLE", pl.Binary(): "BLOB"}
 
@@ -29,9 +31,11 @@ def run_sql(
     `partitions` names, for each partitioned table that the statement reads, the partitions it may see. `parameters` are
     bound by name (``$slug``); nothing is ever spliced into the text.
     """
+    import duckdb
+
     statement = resources.files("ppl_assets.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
     with duckdb.connect(":memory:") as connection:
-        for table in TABLES.values():
+        for table in (table for table in TABLES.values() if table.name in statement):
             _create_view(connection, lake, table, list(partitions.get(table.name, ())))
         return connection.sql(statement, params=parameters).pl()
 
@@ -42,6 +46,8 @@ def publish(lake: Lake, path: Path, *, partitions: Mapping[str, Iterable[str]]) 
     Raises:
         InputError: the file cannot be written; an older file stays as it was.
     """
+    import duckdb
+
     temporary = path.parent / f".{path.name}-{os.getpid()}-{uuid.uuid4().hex}.tmp"
     try:
         with duckdb.connect(str(temporary)) as connection:
@@ -65,7 +71,7 @@ def _parts(lake: Lake, table: Table, partitions: list[str]) -> list[str]:
     return [str(lake.path(table.name, partition)) for partition in partitions if lake.exists(table.name, partition)]
 
 
-def _create_view(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table, partitions: list[str]) -> None:
+def _create_view(connection: "duckdb.DuckDBPyConnection", lake: Lake, table: Table, partitions: list[str]) -> None:
     parts = _parts(lake, table, partitions)
     if parts:
         # Without hive partitioning: the key is a column of the file already.
@@ -74,7 +80,7 @@ def _create_view(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table
         connection.sql(_empty_table(table))
 
 
-def _create_table(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table, partitions: list[str]) -> int:
+def _create_table(connection: "duckdb.DuckDBPyConnection", lake: Lake, table: Table, partitions: list[str]) -> int:
     connection.sql(_empty_table(table))
     parts = _parts(lake, table, partitions)
     if parts:

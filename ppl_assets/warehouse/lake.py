@@ -24,8 +24,8 @@ from ppl_assets.schema import TABLES, Table
 
 _PART = "part.parquet"
 _FOOTER_KEY = "ppl_assets"
-# What a file system says when it is the user's to repair: full, over quota, read-only, not permitted.
-_USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+# What a file system says when it is the user's to repair: full, over quota, read-only, not permitted, not a folder.
+_USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +163,8 @@ def replace_file(path: Path, content: bytes | memoryview | str) -> None:
             raise InputError(f"{path}: {found}; expected a writable folder with {len(data):,} bytes free") from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()
 
 
 def remove_abandoned(root: Path) -> list[Path]:

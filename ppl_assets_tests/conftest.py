@@ -1,0 +1,22 @@
+"""What every test shares: Dagster without telemetry, a state of its own, and a study that runs in seconds."""
+
+from pathlib import Path
+
+import pytest
+
+from ppl_assets_tests.studies import write_import_study
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch, tmp_path_factory):
+    """No test sees this machine's study, state or Dagster home, and none reaches a model hub."""
+    for variable in ("PPL_STATE_DIR", "PPL_STUDY", "DAGSTER_HOME", "PPL_GPU_EXECUTOR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path_factory.getbasetemp() / "hub"))
+
+
+@pytest.fixture
+def import_study(tmp_path) -> Path:
+    """A study file of imported losses and scores: 12 models in 6 families, 8 domains, 2 targets."""
+    return write_import_study(tmp_path)

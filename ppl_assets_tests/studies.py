@@ -1,0 +1,55 @@
+"""Studies that tests run: small, made on the spot, and with a known answer."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+FAMILIES = 6
+MODELS = 12
+DOMAINS = tuple(f"{kind}-{number}" for kind in ("maths", "poetry") for number in range(4))
+
+
+def imported_tables(seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Losses and scores of 12 models: skill in maths lowers losses on maths domains and the error on ``sums``.
+
+    Skill in poetry does the same for poetry domains and ``verse``; the two skills are independent.
+    """
+    rng = np.random.default_rng(seed)
+    skill = {"maths": rng.normal(size=MODELS), "poetry": rng.normal(size=MODELS)}
+    slugs = [f"model-{number:02d}" for number in range(MODELS)]
+    losses = [
+        {"slug": slug, "family": f"family-{index % FAMILIES}", "domain": domain, "bpb": float(value)}
+        for domain in DOMAINS
+        for index, (slug, value) in enumerate(
+            zip(slugs, 1 - 0.1 * skill[domain.split("-")[0]] + 0.005 * rng.normal(size=MODELS), strict=True)
+        )
+    ]
+    scores = [
+        {"slug": slug, "family": f"family-{index % FAMILIES}", "task": task, "metric": "acc", "value": float(value)}
+        for task, kind in (("sums", "maths"), ("verse", "poetry"))
+        for index, (slug, value) in enumerate(
+            zip(slugs, np.clip(0.5 + 0.1 * skill[kind] + 0.005 * rng.normal(size=MODELS), 0, 1), strict=True)
+        )
+    ]
+    return pl.DataFrame(losses), pl.DataFrame(scores)
+
+
+def write_import_study(folder: Path) -> Path:
+    """Write the study of `imported_tables` and its files into `folder`; returns the path of the study file."""
+    losses, scores = imported_tables()
+    losses.write_csv(folder / "bpb.csv")
+    scores.write_csv(folder / "scores.csv")
+    path = folder / "study.yaml"
+    path.write_text(
+        """\
+name: imported
+imports: {bpb: [bpb.csv], scores: [scores.csv]}
+targets:
+  sums: {tasks: [{task: sums, metric: acc, kind: accuracy}]}
+  verse: {tasks: [{task: verse, metric: acc, kind: accuracy}]}
+estimation: {replicates: 200}
+mixture: {keep: 0.25}
+"""
+    )
+    return path

@@ -1,0 +1,149 @@
+"""The lake: whole parts or none, declared columns, footers that can be trusted."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ppl_assets.errors import InputError
+from ppl_assets.warehouse import Lake, data_version, remove_abandoned, replace_file
+
+SCORES = pl.DataFrame(
+    {
+        "slug": ["a", "a"],
+        "task": ["piqa", "arc"],
+        "metric": ["acc", "acc"],
+        "value": [0.5, 0.25],
+        "stderr": [None, 0.01],
+        "samples": [None, 10],
+    },
+    schema_overrides={"stderr": pl.Float64, "samples": pl.Int64},
+)
+
+
+def test_a_part_reads_back_sorted_by_its_keys_with_its_footer(tmp_path):
+    lake = Lake(tmp_path)
+    footer = lake.write("benchmark_scores", SCORES, fingerprint="f", partition="a", cost={"seconds": 1.5})
+    assert lake.read("benchmark_scores", "a")["task"].to_list() == ["arc", "piqa"]
+    assert lake.footer("benchmark_scores", "a") == footer
+    assert (footer.fingerprint, footer.cost) == ("f", {"seconds": 1.5})
+    assert lake.partitions("benchmark_scores") == ["a"]
+    assert lake.verify("benchmark_scores", "a")
+    assert lake.path("benchmark_scores", "a") == tmp_path / "benchmark_scores" / "model=a" / "part.parquet"
+
+
+def test_the_data_version_is_that_of_the_rows_whatever_their_order_and_cost(tmp_path):
+    lake = Lake(tmp_path)
+    first = lake.write("benchmark_scores", SCORES, fingerprint="f", partition="a", cost={"seconds": 1})
+    second = lake.write("benchmark_scores", SCORES.reverse(), fingerprint="g", partition="a", cost={"seconds": 2})
+    changed = SCORES.with_columns(pl.col("value") + 2**-52)
+    third = lake.write("benchmark_scores", changed, fingerprint="g", partition="a")
+    assert first.data_version == second.data_version != third.data_version
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=5), st.none() | st.floats(allow_nan=False)), max_size=20),
+    st.integers(min_value=0, max_value=20),
+)
+def test_the_data_version_does_not_depend_on_how_a_frame_was_put_together(rows, cut):
+    schema = {"name": pl.String, "value": pl.Float64}
+    whole = pl.DataFrame(rows, schema=schema, orient="row")
+    pieces = pl.concat([whole.head(cut), whole.slice(cut)], rechunk=False)
+    assert data_version(pieces) == data_version(whole)
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (SCORES.drop("metric"), "column 'metric' is missing"),
+        (SCORES.with_columns(value=pl.lit(None, pl.Float64)), "column 'value' is null in 2 rows"),
+        (pl.concat([SCORES, SCORES]), "'task': '(arc|piqa)'.* stands 2 times"),
+        (SCORES.with_columns(slug=pl.lit("b")), "partition 'a' holds rows of 'b'"),
+    ],
+)
+def test_rows_that_break_the_declaration_are_refused_and_the_old_part_stays(tmp_path, frame, message):
+    lake = Lake(tmp_path)
+    lake.write("benchmark_scores", SCORES, fingerprint="f", partition="a")
+    with pytest.raises(InputError, match=message):
+        lake.write("benchmark_scores", frame, fingerprint="g", partition="a")
+    assert lake.read("benchmark_scores", "a").height == 2
+
+
+def test_a_truncated_or_altered_part_is_noticed(tmp_path):
+    lake = Lake(tmp_path)
+    lake.write("benchmark_scores", SCORES, fingerprint="f", partition="a")
+    path = lake.path("benchmark_scores", "a")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert lake.footer("benchmark_scores", "a") is None
+    assert not lake.verify("benchmark_scores", "a")
+    with pytest.raises(InputError, match="not a readable Parquet file"):
+        lake.read("benchmark_scores", "a")
+
+
+def test_a_missing_part_is_told_with_what_makes_it(tmp_path):
+    with pytest.raises(InputError, match="missing; materialize domains first"):
+        Lake(tmp_path).read("domains")
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_temporary_one(tmp_path):
+    """On a real file system of 64 KiB where one can be mounted: the write fails half-way, as it would in use."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"a tmpfs cannot be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        replace_file(small / "a", b"old")
+        with pytest.raises(InputError, match="No space left on device"):
+            replace_file(small / "a", os.urandom(1 << 20))
+        assert (small / "a").read_bytes() == b"old"
+        assert [path.name for path in small.iterdir()] == ["a"]
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_folder_that_cannot_be_written_is_told_by_path(tmp_path):
+    """A file where the folder should be: unlike permissions, this binds the superuser as well."""
+    (tmp_path / "state").write_text("in the way")
+    with pytest.raises(InputError, match=r"state.*cannot be written.*expected a writable folder"):
+        replace_file(tmp_path / "state" / "a", b"new")
+
+
+def _rewrite_for_ever(path: str) -> None:
+    size = 0
+    while True:
+        size = size % 50 + 1
+        replace_file(Path(path), b"x" * (size * 100_000))
+
+
+def test_a_writer_killed_at_any_moment_leaves_a_whole_file_and_its_leftovers_are_removed(tmp_path):
+    path = tmp_path / "part"
+    context = multiprocessing.get_context("spawn")
+    for _ in range(5):
+        writer = context.Process(target=_rewrite_for_ever, args=(str(path),))
+        writer.start()
+        before = path.stat().st_ino if path.exists() else 0
+        while not path.exists() or path.stat().st_ino == before:
+            pass
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.join()
+        assert path.stat().st_size % 100_000 == 0
+    remove_abandoned(tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["part"]
+
+
+def test_the_temporary_file_of_a_live_writer_stays(tmp_path):
+    alive = tmp_path / f".part-{os.getpid()}-0.tmp"
+    alive.touch()
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    (tmp_path / f".part-{dead.stdout.strip()}-0.tmp").touch()
+    assert [path.name for path in remove_abandoned(tmp_path)] == [f".part-{dead.stdout.strip()}-0.tmp"]
+    assert alive.exists()
