@@ -123,9 +123,11 @@ def find_head(model: Any, ids_BT: "torch.Tensor") -> Head:
     # Architectures that index or reshape logits by vocabulary fail on other shapes; their own logits serve.
     except (RuntimeError, IndexError, ValueError, AttributeError):
         return Head(layer=None)
+    if logits.shape != expected.shape or not logits.isfinite().all():
+        return Head(layer=None)
     tolerance = LOGIT_TOLERANCE[str(weight.dtype).removeprefix("torch.")]
     atol = tolerance * float(logits.abs().max())
-    same = logits.shape == expected.shape and torch.allclose(logits, expected.to(logits.dtype), rtol=0, atol=atol)
+    same = torch.allclose(logits, expected.to(logits.dtype), rtol=0, atol=atol)
     return head if same else Head(layer=None)
 
 

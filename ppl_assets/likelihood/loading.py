@@ -186,11 +186,12 @@ def _load_weights(
             use_safetensors=None if allow_pickle else True,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told in `info`, and refused below with the weight's name
         )
     # Whatever transformers raises here is about the folder's files; the sentence says which folder.
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise InputError(f"{folder}: cannot be loaded as a causal language model: {error}") from error
-    absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info.get("mismatched_keys", ()))
+    absent = sorted([*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])])
     if absent:
         raise InputError(
             f"{folder}: found no usable weights for {absent[0]!r} ({len(absent)} in all); expected all of the model's"

@@ -76,10 +76,12 @@ def score_pieces(
         torch.OutOfMemoryError: a single row does not fit.
     """
     nll_P, first_P = np.zeros(len(pieces)), np.zeros(len(pieces))
+    if not len(pieces):
+        return nll_P, first_P
     scored_P = pieces.stop - pieces.start
     order, done, done_tokens, began = longest_first(pieces.length), 0, 0, time.perf_counter()
     with eval_mode(model):
-        head = find_head(model, _probe(model, tokens, prefix_N))
+        head = find_head(model, _probe(model, tokens))
         with hidden_states(model, head) as hidden_of:
             while done < len(order):
                 batch = next_batch(order, pieces.length, done, affordable_budget(model, token_budget))
@@ -97,12 +99,11 @@ def score_pieces(
     return nll_P, first_P
 
 
-def _probe(model: Any, tokens: TokenizedTexts, prefix_N: np.ndarray) -> "torch.Tensor":
+def _probe(model: Any, tokens: TokenizedTexts) -> "torch.Tensor":
     """ids_BT [2, 8] drawn from the texts: ids that this model is meant to see (others may stand for images)."""
     import torch
 
-    pool = tokens.ids if len(tokens.ids) else prefix_N
-    ids_BT = np.random.default_rng(0).choice(pool, (2, 8))
+    ids_BT = np.random.default_rng(0).choice(tokens.ids, (2, 8))
     return torch.from_numpy(ids_BT.astype(np.int64)).to(model.device)
 
 

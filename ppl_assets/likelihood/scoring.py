@@ -152,6 +152,9 @@ def score_tokens(
     """`score_texts` for texts tokenized before; `prefix` is the start token's id, of all texts or int64 [N]."""
     if too_long not in ("windows", "skip"):
         raise InputError(f"too_long: found {too_long!r}, expected 'windows' or 'skip'")
+    for name, value in (("token_budget", token_budget), ("max_context", max_context)):
+        if value is not None and value < 1:
+            raise InputError(f"{name}: found {value}, expected 1 or more")
     model = _in_dtype(model, dtype)
     prefix_N = np.broadcast_to(np.asarray(prefix, np.int64), len(tokens))
     _check_ids(model, tokens, prefix_N)
@@ -162,7 +165,7 @@ def score_tokens(
     long_N = tokens.tokens > (np.inf if window is None else window)
     scored_N = ~long_N if too_long == "skip" else np.ones(len(tokens), bool)
     pieces = batching.cut_pieces(tokens.tokens, scored_N, window=window, overlap=overlap)
-    refusal = refusal_of(model, tokens, prefix_N) if len(pieces) else None
+    refusal = refusal_of(model, tokens, prefix_N)
     if refusal is not None:
         return _refused(tokens, refusal)
     nll_P, first_P = score_pieces(model, tokens, prefix_N, pieces, token_budget=token_budget, progress=progress)

@@ -23,17 +23,20 @@ from ppl_assets.likelihood.head import Head, eval_mode, model_logits, nll_of_row
 from ppl_assets.likelihood.passes import context_length, score_pieces
 from ppl_assets.likelihood.tokenization import TokenizedTexts, from_ids, start_token, tokenize
 
-# Relative deviation of a text's nats, batched against alone: what rounding in the model's dtype explains. float32 is
-# the bound that the exactness of all scores is stated with; bf16 noise per token is about 1e-2 nats and averages out.
-AGREEMENT = {"float64": 1e-9, "float32": 1e-5, "bfloat16": 2e-3, "float16": 2e-3}
+# Deviation of a row's nats, batched against alone, relative to them (plus ROUNDED_NATS): what rounding in the model's
+# dtype explains. float32 is the bound that the exactness of all scores is stated with; in bf16 a token's nats are noisy
+# by about 1e-2, in deep models several times that.
+AGREEMENT = {"float64": 1e-9, "float32": 1e-5, "bfloat16": 5e-3, "float16": 2e-3}
+# Logits of real models reach 100, so that a row of few tokens is rounded by more than its few nats let expect.
+ROUNDED_NATS = 20.0
 # Lengths of the rows that are scored batched and alone; they straddle the block sizes of recurrent kernels.
 PROBE_LENGTHS = (130, 40, 23, 7, 1)
 # Below, a tokenizer has merged what no tokenizer merges (or lost it); above, it has more tokens than bytes.
 TOKENS_PER_BYTE = (0.05, 1.0)
 # A study scores texts under all of its models: one that loses a tenth of them costs the study those texts.
 MIN_ROUND_TRIP = 0.9
-# Texts scored for the mean: its noise is far below the 1 nat it is compared with.
-MEAN_NLL_TEXTS = 64
+# Texts scored for the mean, and the most tokens of each: its noise is far below the 1 nat it is compared with.
+MEAN_NLL_TEXTS, MEAN_NLL_TOKENS = 16, 256
 # Texts of several kinds, for callers who bring none.
 PASSAGES = (
     "The committee met on Tuesday to consider the proposal, which had been delayed twice since the spring.",
@@ -97,22 +100,23 @@ def self_test(
         prefix_id: as in `score_texts`.
 
     Raises:
-        InputError: an unusable tokenizer, or no start token.
+        InputError: an unusable tokenizer, no start token, or no text.
     """
     texts = [text for text in (PASSAGES if texts is None else texts) if text]
+    if not texts:
+        raise InputError("texts: found none with a byte in it, expected a sample of what will be scored")
     tokens = tokenize(tokenizer, texts)
+    survived = float(1 - tokens.lossy.mean())
     checks = [
-        Check(
-            name="share of texts that survive a round trip", value=1 - tokens.lossy.mean(), low=min_round_trip, high=1
-        ),
+        Check(name="share of texts that survive a round trip", value=survived, low=min_round_trip, high=1),
         _check_tokens_per_byte(tokens),
     ]
     file = _tokenizer_file(tokenizer) if tokenizer_file is None else tokenizer_file
     if file is not None:
         checks.append(_check_same_ids(tokenizer, file, texts))
-    prefix = start_token(tokenizer, model) if prefix_id is None else prefix_id
-    prefix_N = np.full(len(tokens), prefix, np.int64)
-    checks += [check_batching(model, tokens, prefix_N), _check_mean_nll(model, tokens, prefix_N)]
+    if len(tokens.ids):
+        prefix = start_token(tokenizer, model) if prefix_id is None else prefix_id
+        checks += [check_batching(model, tokens.ids, prefix), _check_mean_nll(model, tokens, prefix)]
     return SelfTest(checks=tuple(checks))
 
 
@@ -121,34 +125,37 @@ _verdicts: WeakKeyDictionary[Any, dict[str, str | None]] = WeakKeyDictionary()
 
 def refusal_of(model: Any, tokens: TokenizedTexts, prefix_N: np.ndarray) -> str | None:
     """Why the model's scores cannot be trusted whatever the text (`check_batching`), or None; asked once per model."""
+    if not len(tokens.ids):
+        return None
     verdicts = _verdicts.setdefault(model, {})
     key = f"{model.dtype} {model.device}"
     if key not in verdicts:
-        check = check_batching(model, tokens, prefix_N)
+        check = check_batching(model, tokens.ids, int(prefix_N[0]))
         verdicts[key] = None if check.passed else str(check)
     return verdicts[key]
 
 
-def check_batching(model: Any, tokens: TokenizedTexts, prefix_N: np.ndarray) -> Check:
-    """Largest relative deviation of a row's nats between our padded batches and the model alone with that row.
+def check_batching(model: Any, ids: np.ndarray, prefix: int) -> Check:
+    """Largest relative deviation of a row's nats between one padded batch and the model alone with that row.
 
-    The rows are ids drawn from the texts, cut from one another, so that attention that looks ahead or routing across
-    the batch shows.
+    The rows, of mixed length, are drawn from `ids`. Attention that looks ahead, positions counted from the end and
+    routing across the batch show here: a model is causal, or it is refused.
     """
-    limit = context_length(model) or max(PROBE_LENGTHS)
-    lengths = [min(length, limit) for length in PROBE_LENGTHS]
-    pool = tokens.ids if len(tokens.ids) else prefix_N.astype(np.int32)
-    generator = np.random.default_rng(1)
-    probe = from_ids([generator.choice(pool, length) for length in lengths])
-    prefix = prefix_N[:1].repeat(len(probe))
-    whole = batching.cut_pieces(probe.tokens, np.ones(len(probe), bool), window=None, overlap=0)
-    # One batch of everything: the shortest rows are padded most.
-    batched, _ = score_pieces(model, probe, prefix, whole, token_budget=len(lengths) * max(lengths))
+    limit, generator = context_length(model) or max(PROBE_LENGTHS), np.random.default_rng(1)
+    probe = from_ids([generator.choice(ids, min(length, limit)) for length in PROBE_LENGTHS])
+    batched = _nll_batched(model, probe, prefix)
     with eval_mode(model):
-        alone = np.array([_nll_alone(model, int(prefix[0]), probe.ids[a:b]) for a, b in pairwise(probe.offsets)])
-    deviation = np.abs(batched - alone) / np.abs(alone)
+        alone = np.array([_nll_alone(model, prefix, probe.ids[a:b]) for a, b in pairwise(probe.offsets)])
+    deviation = np.abs(batched - alone) / (ROUNDED_NATS + np.abs(alone))
     high = AGREEMENT.get(str(model.dtype).removeprefix("torch."), 0.0)
     return Check(name="batched against alone, relative", value=float(deviation.max()), low=0, high=high)
+
+
+def _nll_batched(model: Any, rows: TokenizedTexts, prefix: int) -> np.ndarray:
+    """Nats of each row, float64; all rows in one batch, so that the shortest are padded most."""
+    pieces = batching.cut_pieces(rows.tokens, np.ones(len(rows), bool), window=None, overlap=0)
+    budget = len(rows) * int(rows.tokens.max())
+    return score_pieces(model, rows, np.full(len(rows), prefix), pieces, token_budget=budget)[0]
 
 
 def _nll_alone(model: Any, prefix: int, ids: np.ndarray) -> float:
@@ -160,14 +167,13 @@ def _nll_alone(model: Any, prefix: int, ids: np.ndarray) -> float:
     return float(nll_of_rows(logits_TV, row[1:].to(logits_TV.device), Head(layer=None)).double().sum())
 
 
-def _check_mean_nll(model: Any, tokens: TokenizedTexts, prefix_N: np.ndarray) -> Check:
-    """Nats per token, at most 1 above guessing evenly: what no model reaches with its own tokenizer and weights."""
-    window = context_length(model)
-    sample = tokens.select(np.flatnonzero(tokens.tokens)[:MEAN_NLL_TEXTS])
-    pieces = batching.cut_pieces(sample.tokens, np.ones(len(sample), bool), window=window, overlap=0)
-    nll_P, _ = score_pieces(model, sample, prefix_N[: len(sample)], pieces)
+def _check_mean_nll(model: Any, tokens: TokenizedTexts, prefix: int) -> Check:
+    """Nats per token, at most 1 above guessing evenly: what no model exceeds with its own tokenizer and weights."""
+    some = np.random.default_rng(2).permutation(np.flatnonzero(tokens.tokens))[:MEAN_NLL_TEXTS]
+    most = min(context_length(model) or MEAN_NLL_TOKENS, MEAN_NLL_TOKENS)
+    rows = from_ids([tokens.ids[tokens.offsets[i] : tokens.offsets[i + 1]][:most] for i in some])
+    mean = _nll_batched(model, rows, prefix).sum() / len(rows.ids)
     vocabulary = model.get_input_embeddings().weight.shape[0]
-    mean = nll_P.sum() / max(len(sample.ids), 1)
     return Check(name="mean nats per token", value=float(mean), low=0, high=math.log(vocabulary) + 1)
 
 

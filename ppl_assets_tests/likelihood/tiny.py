@@ -6,6 +6,7 @@ import numpy as np
 import tokenizers
 import torch
 from tokenizers import decoders, models, pre_tokenizers
+from transformers import GPT2Config, GPT2LMHeadModel
 
 
 def byte_tokenizer() -> tokenizers.Tokenizer:
@@ -34,3 +35,12 @@ def text_of_bytes(n_bytes: int, generator: np.random.Generator) -> str:
     words = ["the", "of", "water", "Fluß", "naïve", "日本", "x = 1;", "def f():", "return", "🙂", "mountain", "river!"]
     whole = " ".join(generator.choice(words, n_bytes)).encode()[:n_bytes].decode("utf-8", "ignore")
     return whole + "." * (n_bytes - len(whole.encode()))
+
+
+def tiny_gpt2(*, context: int = 256, seed: int = 0) -> GPT2LMHeadModel:
+    """A random model for `byte_tokenizer`."""
+    torch.manual_seed(seed)
+    config = GPT2Config(
+        vocab_size=260, n_embd=16, n_layer=2, n_head=2, n_positions=context, bos_token_id=256, eos_token_id=257
+    )
+    return GPT2LMHeadModel(config).eval()
