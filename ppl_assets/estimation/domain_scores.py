@@ -85,17 +85,24 @@ def family_parts(x_MD: np.ndarray, y_M: np.ndarray, family_M: np.ndarray) -> tup
 
 def family_residuals(
     x_MD: np.ndarray, y_M: np.ndarray, pool_M: np.ndarray, family_M: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Family means of the ranks of losses and of the target, freed of the family means of mean loss: F x D each.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Losses and target of families, freed of the families' mean loss, and the leverage of what was fitted: F x D each.
 
-    One observation per family; both have mean 0 and are orthogonal to mean loss over the families a column has.
+    One observation per family: the mean of its models' normal scores. (Plain ranks crowd at the ends, where residuals
+    of losses and errors then shrink together, which no test of independence forgives.) Residuals have mean 0 and are
+    orthogonal to mean loss over the families a column has; they are 0 for a family that lacks it.
     """
     present_MD = ~np.isnan(x_MD)
-    x_FD, y_FD, pool_FD = (
-        centred_families(family_means(values, present_MD, family_M))
-        for values in (centred_scores(x_MD), ranks_of_target(x_MD, y_M), ranks_of_target(x_MD, pool_M))
+    scored = (
+        centred_scores(np.where(present_MD, values, np.nan), "normal")
+        for values in (x_MD, y_M[:, None], pool_M[:, None])
     )
-    return residual(x_FD, pool_FD), residual(y_FD, pool_FD)
+    mean_x_FD, mean_y_FD, mean_pool_FD = (family_means(score_MD, present_MD, family_M) for score_MD in scored)
+    present_FD = ~np.isnan(mean_x_FD)
+    x_FD, y_FD, pool_FD = (centred_families(mean_FD) for mean_FD in (mean_x_FD, mean_y_FD, mean_pool_FD))
+    square_D = np.maximum((pool_FD**2).sum(axis=0), np.finfo(float).tiny)
+    leverage_FD = present_FD / np.maximum(present_FD.sum(axis=0), 1) + pool_FD**2 / square_D
+    return residual(x_FD, pool_FD), residual(y_FD, pool_FD), leverage_FD
 
 
 def residual(a_FD: np.ndarray, control_FD: np.ndarray) -> np.ndarray:
@@ -108,12 +115,21 @@ def residual(a_FD: np.ndarray, control_FD: np.ndarray) -> np.ndarray:
 def better_than_pool(x_MD: np.ndarray, y_M: np.ndarray, pool_M: np.ndarray, family_M: np.ndarray) -> np.ndarray:
     """One-sided p-value of "given the pool's mean loss, the domain does not rise with the error", families as units.
 
-    Student's t of the partial correlation of family means, with families - 3 degrees of freedom; NaN below 4 families.
+    Student's t of the partial correlation of family means, with families - 3 degrees of freedom; the smaller of the
+    ordinary t and the one robust to unequal variances (HC3: MacKinnon and White, Journal of Econometrics 29, 1985),
+    since families differ in size and either alone is too eager for some sizes. NaN below 4 families.
     """
     from scipy.special import stdtr
 
-    rho_D = cosine(*family_residuals(x_MD, y_M, pool_M, family_M))
-    freedom_D = (family_sums((~np.isnan(x_MD)).astype(np.float64), family_M) > 0).sum(axis=0) - 3.0
+    x_FD, y_FD, leverage_FD = family_residuals(x_MD, y_M, pool_M, family_M)
+    present_FD = family_sums((~np.isnan(x_MD)).astype(np.float64), family_M) > 0
+    freedom_D = present_FD.sum(axis=0) - 3.0
     with np.errstate(invalid="ignore", divide="ignore"):
-        t_D = rho_D * np.sqrt(freedom_D / np.maximum(1 - rho_D**2, 0))
+        square_D = (x_FD**2).sum(axis=0)
+        slope_D = (x_FD * y_FD).sum(axis=0) / square_D
+        left_FD = y_FD - slope_D * x_FD
+        plain_D = np.sqrt((left_FD**2).sum(axis=0) / freedom_D / square_D)
+        inflated_FD = left_FD / np.maximum(1 - leverage_FD - x_FD**2 / square_D, 1e-3)
+        robust_D = np.sqrt(((x_FD * inflated_FD) ** 2).sum(axis=0)) / square_D
+        t_D = np.minimum(slope_D / plain_D, slope_D / robust_D)
         return np.where(freedom_D > 0, stdtr(np.maximum(freedom_D, 1), -t_D), np.nan)

@@ -26,7 +26,6 @@ from ppl_assets.estimation.domain_scores import (
 )
 from ppl_assets.estimation.independence import effective_models
 from ppl_assets.estimation.inputs import canonical_order, family_index, loss_matrix, single_target
-from ppl_assets.estimation.rank_correlation import target_ranks
 from ppl_assets.estimation.rank_prediction import rank_prediction
 from ppl_assets.estimation.resampling import half_weights, replicate_correlations
 
@@ -123,12 +122,12 @@ def _heterogeneity(
     """
     everyone = np.ones((len(x_MD), 1), bool)
     y_F1, pool_F1 = (
-        centred_families(family_means(target_ranks(values_M, None), everyone, family_M))
+        centred_families(family_means(centred_scores(values_M[:, None], "normal"), everyone, family_M))
         for values_M in (y_M, mean_loss(x_MD))
     )
     if len(y_F1) < 4:
         return float("nan")
-    x_FD = centred_families(family_means(centred_scores(x_MD), ~np.isnan(x_MD), family_M))
+    x_FD = centred_families(family_means(centred_scores(x_MD, "normal"), ~np.isnan(x_MD), family_M))
     x_FD, y_F = residual(x_FD, pool_F1), residual(y_F1, pool_F1)[:, 0]
     norm_D = np.sqrt((x_FD**2).sum(axis=0))
     unit_FD = x_FD[:, norm_D > 0] / norm_D[norm_D > 0]

@@ -1,10 +1,11 @@
 """Scores of ranks: how much each model's place in a column of losses counts.
 
-Quantity: ``J(u)`` at ``u = (mid-rank - 1/2) / n``, the share of models with a lower loss. ``spearman`` takes u itself.
-``gumbel`` takes the quantiles of the smallest extreme value, ``log(-log(1 - u))``: they tell apart the models with the
-lowest losses on a text and hardly those with the highest. A model that trained on a kind of text stands out by a low
-loss there; the models that did not are high for reasons that have nothing to do with the text. Scores are functions of
-mid-ranks alone, so ties and strictly increasing transforms of the losses are handled as in Spearman's rho.
+Quantity: ``J(u)`` at ``u = (mid-rank - 1/2) / n``, the share of models with a lower loss. ``spearman`` takes u itself,
+``normal`` the quantiles of the normal law. ``gumbel`` takes the quantiles of the smallest extreme value, ``log(-log(1
+- u))``: they tell apart the models with the lowest losses on a text and hardly those with the highest. A model that
+trained on a kind of text stands out by a low loss there; the models that did not are high for reasons that have
+nothing to do with the text. Scores are functions of mid-ranks alone, so ties and strictly increasing transforms of the
+losses are handled as in Spearman's rho.
 
 Why ``gumbel`` is the default is measured in docs/estimation.md: against known causal effects its estimates rank domains
 better than plain ranks, and in simulated worlds of Gaussian losses, where plain ranks are near their best, no worse.
@@ -17,8 +18,8 @@ import numpy as np
 
 from ppl_assets.errors import InputError, suggestion
 
-Estimator = Literal["gumbel", "spearman"]
-ESTIMATORS: tuple[Estimator, ...] = ("gumbel", "spearman")
+Estimator = Literal["gumbel", "spearman", "normal"]
+ESTIMATORS: tuple[Estimator, ...] = ("gumbel", "spearman", "normal")
 
 
 def check_estimator(estimator: str) -> None:
@@ -30,6 +31,10 @@ def check_estimator(estimator: str) -> None:
 
 def scores(u: np.ndarray, estimator: Estimator) -> np.ndarray:
     """``J(u)`` for shares u strictly between 0 and 1."""
+    if estimator == "normal":
+        from scipy.special import ndtri
+
+        return ndtri(u)
     return np.log(-np.log1p(-u)) if estimator == "gumbel" else u
 
 

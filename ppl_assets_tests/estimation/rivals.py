@@ -1,0 +1,86 @@
+"""Ways to order domains, ours and those that lost: from losses (models x domains) and errors; larger is better."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import ndtri
+from scipy.stats import rankdata
+
+from ppl_assets.estimation import kendall, spearmanr
+from ppl_assets.estimation.domain_scores import centred_scores, cosine, given, mean_loss, ranks_of_target
+
+Rule = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def _shares(values: np.ndarray) -> np.ndarray:
+    return (rankdata(values, axis=0, nan_policy="omit") - 0.5) / (~np.isnan(values)).sum(axis=0)
+
+
+def _normal(values: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(ndtri(_shares(values)))
+
+
+def scored(score: Callable[[np.ndarray], np.ndarray]) -> Rule:
+    """Correlation of scores of the losses with ranks of the error."""
+
+    def rule(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        column = score(_shares(x))
+        column = np.nan_to_num(column - np.nanmean(column, axis=0))
+        return cosine(column, ranks_of_target(x, y))
+
+    return rule
+
+
+def ours(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The default estimate."""
+    return cosine(centred_scores(x, "gumbel"), ranks_of_target(x, y))
+
+
+def ridge(penalty: float) -> Rule:
+    """Ridge regression of normal scores of the error on those of all losses; penalty in units of models.
+
+    In its dual form, which is HOLP's where there are more domains than models (Wang and Leng, 2016).
+    """
+
+    def rule(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        z, target = _normal(x), _normal(y[:, None])[:, 0]
+        return z.T @ np.linalg.solve(z @ z.T + penalty * len(y) * np.eye(len(y)), target)
+
+    return rule
+
+
+def partial_least_squares(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Coefficients of two PLS components on normal scores."""
+    z, target = _normal(x), _normal(y[:, None])[:, 0]
+    basis: list[np.ndarray] = []
+    for _ in range(2):
+        covariance = z.T @ target
+        if basis:
+            spanned = np.stack(basis, axis=1)
+            covariance = z.T @ (target - z @ spanned @ np.linalg.lstsq(z @ spanned, target, rcond=None)[0])
+        basis.append(covariance / np.linalg.norm(covariance))
+    spanned = np.stack(basis, axis=1)
+    return spanned @ np.linalg.lstsq(z @ spanned, target, rcond=None)[0]
+
+
+def factor_adjusted(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Correlation of normal scores after removing the leading factor of the losses from both."""
+    z, target = _normal(x), _normal(y[:, None])
+    factor = np.linalg.svd(z, full_matrices=False)[0][:, :1]
+    return cosine(z - factor @ (factor.T @ z), target - factor @ (factor.T @ target))
+
+
+RULES: dict[str, Rule] = {
+    "Gumbel scores (default)": ours,
+    "Spearman": spearmanr,
+    "Kendall tau-b": kendall,
+    "normal scores": scored(ndtri),
+    "square root of rank": scored(np.sqrt),
+    "log rank (Savage)": scored(np.log),
+    "lowest tenth of losses": scored(lambda u: np.where(np.isnan(u), np.nan, -(u <= 0.1).astype(float))),
+    "ridge, penalty 1": ridge(1),
+    "ridge, penalty 4": ridge(4),
+    "two PLS components": partial_least_squares,
+    "given mean loss": lambda x, y: given(x, y, mean_loss(x)),
+    "one factor removed": factor_adjusted,
+}

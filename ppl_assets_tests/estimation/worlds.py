@@ -1,0 +1,103 @@
+"""Worlds whose truth is known: pools of models with planted effects of domains on a target.
+
+Models come in families of uneven size (the largest holds a fifth of the pool). Families differ in ability and in what
+they trained on, topic by topic and domain by domain; models of a family differ in ability only, as checkpoints and
+sizes do. Ability lowers every loss and the error; what a family trained on lowers those losses, and through the
+planted weights the error. Errors are rounded like accuracies on 500 questions (ties), pages differ in noise, and some
+losses are missing.
+
+Two laws of the losses. ``gaussian``: losses are linear in ability and data, all normal. ``mixture``: families hold
+shares of the domains (log-normal, sum 1) and a loss is a power law of the tokens of its domain, so it saturates where
+a domain is absent.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from scipy.special import ndtr
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pool:
+    """One draw: what a study would see, and the planted weight of each domain."""
+
+    bpb_MD: np.ndarray
+    error_M: np.ndarray
+    families: list[str]
+    planted_D: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """`signal`: standard deviation of the planted data effect on the error, in units of that of ability.
+
+    `own`: share of the variance of what families trained on that is a domain's own, not its topic's.
+    """
+
+    law: Literal["gaussian", "mixture"] = "gaussian"
+    models: int = 90
+    domains: int = 200
+    topics: int = 20
+    signal: float = 1.0
+    own: float = 0.5
+    missing: float = 0.02
+    questions: int = 500
+    seed: int = 0
+
+    @cached_property
+    def family_sizes(self) -> list[int]:
+        """About a third as many families as models; sizes fall off from a fifth of the pool to one."""
+        families = max(self.models // 3, 4)
+        falling = self.models / 5 / np.arange(1, families + 1) ** 0.9
+        sizes = np.maximum(1, falling.round().astype(int))
+        while sizes.sum() != self.models:
+            step = np.sign(self.models - sizes.sum())
+            at = np.argmin(sizes) if step > 0 else np.argmax(sizes[1:]) + 1
+            sizes[at] += step
+        return list(sizes)
+
+    @cached_property
+    def topic_D(self) -> np.ndarray:
+        """Topic of each domain."""
+        return np.arange(self.domains) % self.topics
+
+    @cached_property
+    def planted_D(self) -> np.ndarray:
+        """Planted weights: positive in a tenth of the topics, 0 elsewhere, whatever the strength of the signal."""
+        rng = np.random.default_rng(self.seed)
+        return rng.uniform(0.5, 1.5, self.domains) * (self.topic_D < self.topics / 10)
+
+    @cached_property
+    def noise_D(self) -> np.ndarray:
+        """Page noise of each domain, a fourfold range: some have few pages."""
+        return np.random.default_rng(self.seed + 1).uniform(0.15, 0.6, self.domains)
+
+    def draw(self, rng: np.random.Generator, *, copies: int = 1) -> Pool:
+        """A pool; `copies` times as many families for values that stand for the population."""
+        family_M = np.repeat(np.arange(len(self.family_sizes) * copies), self.family_sizes * copies)
+        n_models, n_families = len(family_M), len(self.family_sizes) * copies
+        ability_M = np.sqrt(0.5) * rng.normal(size=n_families)[family_M] + np.sqrt(0.5) * rng.normal(size=n_models)
+        kind_FD = rng.normal(size=(n_families, self.topics))[:, self.topic_D]
+        own_FD = rng.normal(size=(n_families, self.domains))
+        data_FD = np.sqrt(0.5) * (np.sqrt(1 - self.own) * kind_FD + np.sqrt(self.own) * own_FD)
+        noise_MD = rng.normal(size=(n_models, self.domains)) * self.noise_D
+        bpb_MD = self._losses(ability_M, data_FD, family_M, noise_MD)
+        effect_F = -data_FD @ self.planted_D
+        by_topic = np.bincount(self.topic_D, self.planted_D)
+        scale = np.sqrt(0.5 * ((1 - self.own) * (by_topic**2).sum() + self.own * (self.planted_D**2).sum()))
+        raw_M = -ability_M + self.signal * effect_F[family_M] / scale + 0.3 * rng.normal(size=n_models)
+        bpb_MD[rng.random(bpb_MD.shape) < self.missing] = np.nan
+        error_M = np.round(ndtr(raw_M / np.sqrt(1.1 + self.signal**2)) * self.questions) / self.questions
+        return Pool(bpb_MD=bpb_MD, error_M=error_M, families=[f"f{f:05d}" for f in family_M], planted_D=self.planted_D)
+
+    def _losses(
+        self, ability_M: np.ndarray, data_FD: np.ndarray, family_M: np.ndarray, noise_MD: np.ndarray
+    ) -> np.ndarray:
+        if self.law == "gaussian":
+            return 2 + 0.1 * (-ability_M[:, None] - data_FD[family_M] + noise_MD)
+        share_FD = np.exp(2 * data_FD)
+        share_FD /= share_FD.mean(axis=1, keepdims=True)
+        tokens_MD = np.exp(ability_M)[:, None] * (0.3 + share_FD[family_M])
+        return 1 + tokens_MD**-0.3 + 0.05 * noise_MD
