@@ -1,0 +1,119 @@
+"""What the report is made from: the published tables and where they come from.
+
+It knows no state folder and no database: whoever calls has read the tables.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from ppl_assets.errors import InputError
+
+# Attributes of a domain by which mixture and pool are compared, where the corpus states them.
+GROUPINGS = {"domain_group": "group", "language": "language", "license": "licence", "maker": "maker"}
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "models": ("slug", "family", "run", "kind", "source", "revision", "params", "license", "status"),
+    "domains": ("domain", "pages", "bytes", "tokens", "language", "license", "policy", "policy_reason"),
+    "benchmark_errors": ("slug", "target", "error"),
+    "domain_logliks": ("slug", "domain", "nll", "tokens", "bytes", "chunks", "chunks_missing", "bpb"),
+    "correlation_estimates": (
+        "target",
+        "estimator",
+        "domain",
+        "estimate",
+        "stderr",
+        "ci_low",
+        "ci_high",
+        "q_value",
+        "selection_probability",
+        "models",
+    ),
+    "signal_gate": (
+        "target",
+        "verdict",
+        "reason",
+        "effective_models",
+        "reliability",
+        "heterogeneity_p",
+        "delta_r2",
+    ),
+    "rank_prediction": ("target", "slug", "error", "predicted_rank", "actual_rank", "held_out_family"),
+    "pretraining_mixture": ("target", "domain", "weight", "cap", "estimate", "tokens", "decision", "reason"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportData:
+    """The published tables, each with at least its public columns; further columns are used where they are known."""
+
+    models: pl.DataFrame
+    domains: pl.DataFrame
+    benchmark_errors: pl.DataFrame
+    domain_logliks: pl.DataFrame
+    correlation_estimates: pl.DataFrame
+    signal_gate: pl.DataFrame
+    rank_prediction: pl.DataFrame
+    pretraining_mixture: pl.DataFrame
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Study, versions, fingerprints: any nesting of mappings down to text and numbers."""
+
+    def __post_init__(self) -> None:
+        """Refuse tables without their public columns; make every NaN a null, which is what pages can show."""
+        for table, columns in COLUMNS.items():
+            frame = getattr(self, table)
+            missing = [column for column in columns if column not in frame.columns]
+            if missing:
+                raise InputError(f"table {table} has no column {missing[0]!r}: expected {', '.join(columns)}")
+            object.__setattr__(self, table, frame.fill_nan(None))
+
+    @property
+    def targets(self) -> list[str]:
+        """Targets that have a mixture, in the order of the table."""
+        return self.pretraining_mixture["target"].unique(maintain_order=True).to_list()
+
+    def verdict(self, target: str) -> dict[str, Any] | None:
+        """The gate's row of a target; None where the gate did not look at it."""
+        return next(iter(self.signal_gate.filter(pl.col("target") == target).to_dicts()), None)
+
+    def estimator(self, target: str) -> str | None:
+        """The estimator whose estimates the mixture rests on: the one whose numbers stand in it."""
+        mixed = self.pretraining_mixture.filter(pl.col("target") == target).select("domain", used="estimate")
+        estimates = self.correlation_estimates.filter(pl.col("target") == target)
+        agreement = (
+            estimates.join(mixed, on="domain")
+            .group_by("estimator", maintain_order=True)
+            .agg(same=(pl.col("estimate") == pl.col("used")).sum())
+            .sort("same", descending=True, maintain_order=True)
+        )
+        return agreement["estimator"][0] if agreement.height else None
+
+    def domain_rows(self, target: str) -> pl.DataFrame:
+        """One row per domain of a target's mixture, the largest weight first, then the largest estimate.
+
+        Columns of `pretraining_mixture`, of its estimator in `correlation_estimates`, of `domains`, and `pool`: the
+        share of the pool among domains that may be used, null for the others and where no size is known.
+        """
+        estimates = self.correlation_estimates.filter(
+            (pl.col("target") == target) & (pl.col("estimator") == self.estimator(target))
+        ).select("domain", "stderr", "ci_low", "ci_high", "q_value", "selection_probability", "models")
+        groupings = [column for column in GROUPINGS if column in self.domains.columns]
+        held = self.domains.select("domain", pl.col("tokens").alias("pool_tokens"), *groupings)
+        usable = pl.when(pl.col("decision") != "excluded").then(pl.col("pool_tokens"))
+        return (
+            self.pretraining_mixture.filter(pl.col("target") == target)
+            .join(estimates, on="domain", how="left")
+            .join(held, on="domain", how="left")
+            .with_columns(pool=pl.when(usable.sum() > 0).then(usable / usable.sum()))
+            .sort(["weight", "estimate", "domain"], descending=[True, True, False], nulls_last=True)
+        )
+
+    def models_of(self, target: str) -> pl.DataFrame:
+        """One row per model with an error on a target: slug, family, params, error; the best first."""
+        return (
+            self.benchmark_errors.filter(pl.col("target") == target)
+            .join(self.models.select("slug", "family", "params"), on="slug", how="left")
+            .sort("error", "slug", nulls_last=True)
+        )

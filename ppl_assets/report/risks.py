@@ -1,0 +1,156 @@
+"""What could be wrong with a target's mixture, read off the tables: one measured number and one sentence each.
+
+Thresholds are conventions and stand beside their reason. It does not know licences in law, contamination of benchmarks,
+or what training on the mixture brings: a pilot shows that.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from ppl_assets.report.data import GROUPINGS, ReportData
+from ppl_assets.report.wording import correlation, plain, probability, share
+
+# Asymptotic intervals over fewer than about 20 clusters are too narrow (Cameron, Gelbach, Miller, Review of Economics
+# and Statistics 90, 2008).
+FEW_MODELS = 20.0
+LOW_RELIABILITY = 0.5  # half of the variance of the estimates is noise
+SIGNIFICANT = 0.05
+FALSE_DISCOVERIES = 0.1  # a tenth of the domains called different from the pool may not be
+UNSTABLE = 0.5  # selected in fewer than half of the half-samples of families
+LARGE_PART = 0.1  # of the mixture
+ONE_DOMAIN = 0.2  # of the mixture in a single domain
+SHIFT = 0.1  # of the mixture on other groups than the pool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Risk:
+    """One thing to look at: its measure as text, whether it is beyond its threshold, and what that means."""
+
+    name: str
+    measure: str
+    flagged: bool
+    sentence: str
+
+
+def risks(data: ReportData, target: str) -> list[Risk]:
+    """All risks that the tables allow to measure for a target, those beyond their thresholds first."""
+    found = [*_evidence(data, target), *_mixture(data, target), *_coverage(data)]
+    return sorted(found, key=lambda risk: not risk.flagged)
+
+
+def _evidence(data: ReportData, target: str) -> list[Risk]:
+    """From the gate: are there enough models, and do they agree?"""
+    gate = data.verdict(target)
+    if gate is None:
+        return []
+    effective, reliability = gate["effective_models"], gate["reliability"]
+    different, gain = gate["heterogeneity_p"], gate["delta_r2"]
+    return [
+        Risk(
+            name="Independent models",
+            measure=plain(effective),
+            flagged=effective < FEW_MODELS,
+            sentence="Models of one family say nearly the same. With few independent ones, intervals are too narrow.",
+        ),
+        Risk(
+            name="Agreement between halves of the families",
+            measure=correlation(reliability),
+            flagged=reliability is None or reliability < LOW_RELIABILITY,
+            sentence="Where halves of the model families disagree, other models would have chosen other domains.",
+        ),
+        Risk(
+            name="Differences between domains, p",
+            measure=probability(different),
+            flagged=different is None or different > SIGNIFICANT,
+            sentence="Where all domains correlate alike, choosing between them is chance.",
+        ),
+        Risk(
+            name="Gain over mean loss in predicting held-out families, R²",
+            measure=correlation(gain),
+            flagged=gain is None or gain <= 0,
+            sentence="Without a gain, the choice knows no more than that better models have lower losses everywhere.",
+        ),
+    ]
+
+
+def _mixture(data: ReportData, target: str) -> list[Risk]:
+    """From the mixture: is it spread, sure, stable, licensed, and like the pool?"""
+    rows = data.domain_rows(target)
+    if (rows["decision"] == "fallback").any():
+        return [_licences(rows)]
+    largest = rows.row(0, named=True)
+    unsure = _weight(rows, pl.col("q_value").is_null() | (pl.col("q_value") > FALSE_DISCOVERIES))
+    unstable = _weight(rows, pl.col("selection_probability").is_null() | (pl.col("selection_probability") < UNSTABLE))
+    return [
+        Risk(
+            name="Largest domain",
+            measure=share(largest["weight"]),
+            flagged=largest["weight"] > ONE_DOMAIN,
+            sentence=f"{largest['domain']} has the largest share: its faults become the model's.",
+        ),
+        Risk(
+            name=f"Mixture in domains not told from the pool (q > {FALSE_DISCOVERIES:g})",
+            measure=share(unsure),
+            flagged=unsure > LARGE_PART,
+            sentence="These domains rank high, but by no more than noise could explain.",
+        ),
+        Risk(
+            name="Mixture in domains that half of the families would not select",
+            measure=share(unstable),
+            flagged=unstable > LARGE_PART,
+            sentence="Other models of the same kind would often have left these domains out.",
+        ),
+        *[_shift(rows, column, word) for column, word in GROUPINGS.items() if _comparable(rows, column)],
+        _licences(rows),
+    ]
+
+
+def _licences(rows: pl.DataFrame) -> Risk:
+    unknown = _weight(rows, pl.col("license").is_null())
+    return Risk(
+        name="Mixture without a stated licence",
+        measure=share(unknown),
+        flagged=unknown > LARGE_PART,
+        sentence="Nobody has said that this text may be used.",
+    )
+
+
+def _shift(rows: pl.DataFrame, column: str, word: str) -> Risk:
+    """Total variation distance between mixture and pool over groups: the share that would have to move."""
+    moved = rows.group_by(column).agg(pl.col("weight", "pool").sum())
+    distance = float((moved["weight"] - moved["pool"]).abs().sum()) / 2
+    most = moved.with_columns(up=pl.col("weight") - pl.col("pool")).sort("up", column, descending=[True, False]).row(0)
+    return Risk(
+        name=f"Shift between {word}s",
+        measure=share(distance),
+        flagged=distance > SHIFT,
+        sentence=f"This much of the mixture moved, most of it to {word} {most[0] or 'not stated'}.",
+    )
+
+
+def _comparable(rows: pl.DataFrame, column: str) -> bool:
+    """Whether a grouping has at least two groups and the pool's sizes are known."""
+    return column in rows.columns and rows[column].n_unique() > 1 and rows["pool"].count() > 0
+
+
+def _coverage(data: ReportData) -> list[Risk]:
+    """From the losses: how much of the sampled text has none."""
+    chunks = data.domain_logliks.select(pl.col("chunks", "chunks_missing").sum())
+    scored, missing = chunks.row(0)
+    if not (scored or 0) + (missing or 0):
+        return []
+    part = missing / (scored + missing)
+    return [
+        Risk(
+            name="Chunks without a loss",
+            measure=share(part),
+            flagged=part > 0.01,
+            sentence="Where text is missing for some models, domains are compared on different text.",
+        )
+    ]
+
+
+def _weight(rows: pl.DataFrame, condition: pl.Expr) -> float:
+    """Share of the mixture in domains that fulfil a condition."""
+    return float(rows.filter(condition)["weight"].sum())

@@ -1,0 +1,11 @@
+// Draws every chart of the page, one after the other, so that the page can be read meanwhile.
+(async () => {
+  const losses = JSON.parse(document.getElementById("losses").textContent);
+  for (const source of document.querySelectorAll("script[data-plot]")) {
+    const spec = JSON.parse(source.textContent);
+    if (spec.datasets) spec.datasets.losses = losses;
+    await vegaEmbed("#" + source.dataset.plot, spec, { renderer: "svg", actions: false });
+    await new Promise((next) => setTimeout(next));
+  }
+  document.documentElement.dataset.drawn = "yes";
+})();
