@@ -20,7 +20,7 @@ from ppl_assets.schema import TABLES
 from ppl_assets.study.schema import Study
 
 # Characters encoded to find one chunk's end, per token: English has 4 to 5; the window grows where it was too short.
-_WINDOW_CHARACTERS = 8
+_WINDOW_CHARACTERS = 6
 
 
 class TokenCounter(Protocol):

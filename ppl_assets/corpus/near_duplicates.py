@@ -76,8 +76,8 @@ def _alike(
 
 
 def _rows_per_band(similarity: float) -> int:
-    """Rows per band, as many as the allowed misses permit: more rows mean fewer false candidates."""
-    chances = {rows: (1 - similarity**rows) ** (_PERMUTATIONS // rows) for rows in range(1, _PERMUTATIONS + 1)}
+    """Rows per band, as many as two bands and the allowed misses permit: more rows mean fewer false candidates."""
+    chances = {rows: (1 - similarity**rows) ** (_PERMUTATIONS // rows) for rows in range(1, _PERMUTATIONS // 2 + 1)}
     return max([rows for rows, missed in chances.items() if missed <= _MISSED], default=1)
 
 

@@ -173,8 +173,8 @@ def _parquet_rows(path: Path, columns: list[str]) -> Iterator[tuple[int, Row]]:
 
     row = 0
     try:
-        # With a buffer, column chunks are read in pieces: a row group may be as large as the file.
-        with pq.ParquetFile(path, buffer_size=_PARQUET_BUFFER_BYTES) as file:
+        # Both options are needed to read column chunks in pieces: a row group may be as large as the file.
+        with pq.ParquetFile(path, buffer_size=_PARQUET_BUFFER_BYTES, pre_buffer=False) as file:
             _check_parquet_columns(path, file.schema_arrow, columns)
             for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS, columns=columns):
                 for values in _parquet_values(batch, path, row):
