@@ -11,6 +11,7 @@ from ppl_assets.orchestration.imported_partitions import imported_partitions
 from ppl_assets.orchestration.publication import cost_ledger, warehouse_file
 from ppl_assets.orchestration.step import WorkspaceResource
 from ppl_assets.registry.assets import imported_bpb, imported_scores, model_registry
+from ppl_assets.report.assets import selection_report
 
 ASSETS = [
     imported_bpb,
@@ -28,6 +29,7 @@ ASSETS = [
     pretraining_mixture,
     cost_ledger,
     warehouse_file,
+    selection_report,
 ]
 
 JOBS = [imported_partitions]

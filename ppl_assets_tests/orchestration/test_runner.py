@@ -8,11 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import pytest
 
 from ppl_assets.errors import InputError
-from ppl_assets.orchestration.instance import open_instance
+from ppl_assets.orchestration.instance import open_instance, prepare
 from ppl_assets.orchestration.provenance import RECIPES
 from ppl_assets.orchestration.runner import Outcome, Task, run_stale
 from ppl_assets.orchestration.status import partition_states
@@ -81,13 +82,11 @@ def test_the_whole_graph_runs_and_finds_the_planted_answer(finished):
 
 def test_every_run_is_on_the_instance_that_the_web_ui_reads(finished):
     settings, outcomes = finished
-    settings.export()
+    prepare(settings)
     with open_instance() as instance:
         assert instance.get_runs_count() == len(outcomes)
-        event = instance.get_latest_materialization_event(
-            __import__("dagster").AssetKey("pretraining_mixture")
-        ).asset_materialization
-        assert event.metadata["dagster/row_count"].value == 16
+        event = instance.get_latest_materialization_event(dg.AssetKey("pretraining_mixture"))
+        assert event.asset_materialization.metadata["dagster/row_count"].value == 16
         assert sorted(instance.get_dynamic_partitions("model")) == [f"model-{number:02d}" for number in range(12)]
 
 
