@@ -93,15 +93,12 @@ def windows(
     boundary = np.append((data & 0xC0) != 0x80, True)
     space = np.isin(data, np.frombuffer(b" \t\n\r\v\f", dtype=np.uint8))
     word = np.zeros(len(data) + 1, dtype=bool)
-    word[1 : len(data) - 1] = ~space[:-2] & (data[1:-1] == 0x20) & ~space[2:]
-    usable = np.zeros(len(data) + 1, dtype=bool)
-    usable[: len(data) + 1 - continuation_bytes] = (
-        boundary[: len(data) + 1 - continuation_bytes] & boundary[continuation_bytes:]
-    )
+    word[1:-2] = ~space[:-2] & (data[1:-1] == 0x20) & ~space[2:]
+    usable = boundary[:-continuation_bytes] & boundary[continuation_bytes:]
     while start + context_bytes + continuation_bytes <= len(data):
         first = start + context_bytes
         places = slice(first, first + _SLACK_BYTES)
-        found = np.flatnonzero(usable[places] & word[places])
+        found = np.flatnonzero(usable[places] & word[: len(usable)][places])
         if not found.size:
             found = np.flatnonzero(usable[places])
         if not found.size:

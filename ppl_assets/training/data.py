@@ -1,8 +1,9 @@
 """Batches of training tokens: pages packed into sequences, drawn by a mixture over domain patterns.
 
 Of each pattern, pages are read in a seeded order, one after the other, each behind one end-of-text token; when all are
-read, again in a new order. So within a pattern every byte counts alike, and a pattern's share of the sequences is its
-weight. A page that several patterns match is read for each of them.
+read, again in a new order. What is read is cut into sequences, which are shuffled by the thousand. So within a pattern
+every byte counts alike, and a pattern's share of the sequences is its weight. A page that several patterns match is
+read for each of them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from ppl_assets.training.tokenizer import END_OF_TEXT
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+_BUFFER_ROWS = 1024  # rows of some hundred pages, so that those of a batch are of different ones
 _PAGES_AT_ONCE = 32  # encoded together: enough to amortise the call, few enough to keep memory flat
 
 
@@ -71,17 +73,20 @@ def texts_by_pattern(pages: pl.DataFrame, patterns: list[str], *, where: str) ->
 
 
 def _rows(texts: list[str], tokenizer: "Tokenizer", tokens: int, order: np.random.Generator) -> Iterator[np.ndarray]:
-    """Endless rows of `tokens` ids cut from the pages in random order, each behind one end-of-text token."""
+    """Endless rows of `tokens` ids cut from the pages, each page behind one end-of-text token.
+
+    Rows leave a buffer in random order: neighbouring rows are mostly of one page, and a batch of them learns little.
+    """
     start = np.array([tokenizer.token_to_id(END_OF_TEXT)])
-    pieces, held = [], 0
+    pieces, held = [np.empty(0, dtype=np.int64)], 0
     for encoded in _encoded(texts, tokenizer, order):
         pieces += [start, encoded]
         held += 1 + len(encoded)
-        if held < tokens:
+        if held < _BUFFER_ROWS * tokens:
             continue
         stream = np.concatenate(pieces)
         cut = held - held % tokens
-        yield from stream[:cut].reshape(-1, tokens)
+        yield from order.permutation(stream[:cut].reshape(-1, tokens))
         pieces, held = [stream[cut:]], held - cut
 
 

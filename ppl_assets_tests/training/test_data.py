@@ -1,6 +1,6 @@
 """Batches follow the mixture, read every page once per round, and depend on the seed and the set of pages alone."""
 
-from itertools import islice
+from itertools import islice, pairwise
 from math import sqrt
 
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from ppl_assets.errors import InputError
+from ppl_assets.training import data
 from ppl_assets.training.data import batches, texts_by_pattern
 from ppl_assets.training.tokenizer import train_tokenizer
 
@@ -57,24 +58,39 @@ def test_the_share_of_a_pattern_is_its_weight(tokenizer: Tokenizer) -> None:
     assert abs(np.mean(prose) - 0.75) < 4 * sqrt(0.75 * 0.25 / len(prose))
 
 
-def test_every_page_is_read_once_before_any_is_read_again(tokenizer: Tokenizer) -> None:
-    tokens = sum(1 + len(tokenizer.encode(text).ids) for text in PAGES["text"])
-    ids = drawn(tokenizer, mixture={"*": 1.0}, count=2 * tokens, sequences=1, tokens=1).ravel()
-    for begin in (0, tokens):
-        read = tokenizer.decode(list(ids[begin : begin + tokens]), skip_special_tokens=False).split("<|endoftext|>")
-        assert read[0] == ""
-        assert sorted(read[1:]) == sorted(PAGES["text"])
-    assert not np.array_equal(ids[:tokens], ids[tokens:])
+def test_every_page_is_read_once_before_any_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Bytes only, and pages of three bytes: with the end-of-text token before it, a page is a row of four tokens.
+    pages = pl.DataFrame([{"page_id": f"{index}", "domain": "a", "text": f"{index:03}"} for index in range(80)])
+    tokenizer = train_tokenizer(pages["text"], 257)
+    monkeypatch.setattr(data, "_BUFFER_ROWS", 16)
+    rows = drawn(tokenizer, pages=pages, mixture={"a": 1.0}, count=160, sequences=1, tokens=4)[:, 0]
+    read = [tokenizer.decode(list(row)) for row in rows]
+    assert (rows[:, 0] == tokenizer.token_to_id("<|endoftext|>")).all()
+    assert sorted(read[:80]) == sorted(read[80:]) == pages["text"].to_list()
+    assert read[:80] != read[80:]
 
 
-def test_a_page_longer_than_a_sequence_is_cut_and_nothing_is_lost(tokenizer: Tokenizer) -> None:
+def test_neighbouring_rows_are_of_different_pages(tokenizer: Tokenizer) -> None:
+    pages = pl.DataFrame(
+        [{"page_id": f"{index}", "domain": "a", "text": chr(ord("A") + index) * 500} for index in range(20)]
+    )
+    rows = drawn(tokenizer, pages=pages, mixture={"a": 1.0}, count=1, sequences=200, tokens=8)[0]
+    letters = [tokenizer.decode(list(row))[-1] for row in rows]
+    same = np.mean([first == second for first, second in pairwise(letters)])
+    assert same < 0.2  # one in twenty by chance; unshuffled, all but one in sixty
+
+
+def test_a_page_longer_than_a_sequence_is_cut_and_nothing_is_lost(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "_BUFFER_ROWS", 1)  # each time the page is read, its rows are given out
     page = pl.DataFrame([{"page_id": "x", "domain": "a", "text": "0123456789 " * 30}])
-    tokens = 1 + len(tokenizer.encode(page["text"][0]).ids)
-    ids = drawn(tokenizer, pages=page, mixture={"a": 1.0}, count=tokens, sequences=1, tokens=1).ravel()
-    assert tokenizer.decode(list(ids[1:])) == page["text"][0]
-    for length in (2, 7, 16):
-        rows = drawn(tokenizer, pages=page, mixture={"a": 1.0}, count=tokens // length, sequences=1, tokens=length)
-        assert np.array_equal(rows.ravel(), ids[: rows.size])
+    stream = np.array([0, *tokenizer.encode(page["text"][0]).ids])
+    for tokens in (2, 7, 16):
+        count = len(stream) // tokens
+        rows = drawn(tokenizer, pages=page, mixture={"a": 1.0}, count=count, sequences=1, tokens=tokens)[:, 0]
+        expected = stream[: count * tokens].reshape(-1, tokens)
+        assert sorted(map(tuple, rows)) == sorted(map(tuple, expected))
 
 
 def test_a_page_counts_for_every_pattern_that_matches_it() -> None:
