@@ -159,8 +159,8 @@ def _distributions() -> dict[str, list[str]]:
 
 def _origin(package: str) -> _Origin:
     """Licence and maker, as the distributions state them."""
-    standard = Path(sysconfig.get_path("stdlib")).absolute()
-    if any(root == standard for root, _ in _locations(package)):
+    standard = Path(sysconfig.get_path("stdlib")).resolve()
+    if any(root.resolve() == standard for root, _ in _locations(package)):
         return _Origin(distributions=(), license="PSF-2.0", maker="Python Software Foundation")
     found = tuple(metadata.distribution(name) for name in _distributions().get(package, []))
     licenses = sorted({stated for one in found if (stated := _license(one))})
