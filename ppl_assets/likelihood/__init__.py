@@ -10,9 +10,11 @@ Precision: forward pass in the checkpoint's bfloat16 or float32, logits reduced 
     passes        batches -> nats, within the memory there is
     selftest      whether one model with one tokenizer can be trusted
     scoring       the definition of bits per byte, and its status per text
+    cost          floating-point operations per token
     shards        large corpora, resumable after a kill at any moment
 """
 
+from ppl_assets.likelihood.cost import forward_flops_per_token
 from ppl_assets.likelihood.loading import LoadedModel, load_model, weights_digest
 from ppl_assets.likelihood.scoring import Status, TextScores, score_texts, score_tokens
 from ppl_assets.likelihood.selftest import Check, SelfTest, self_test
@@ -45,4 +47,5 @@ __all__ = [
     "TokenizedTexts",
     "tokenizer_fingerprint",
     "start_token",
+    "forward_flops_per_token",
 ]

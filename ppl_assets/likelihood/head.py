@@ -191,7 +191,8 @@ def nll_of_rows(rows: "torch.Tensor", target_R: "torch.Tensor", head: Head) -> "
     nll_R = torch.empty(len(rows), dtype=_reduction_dtype(rows), device=rows.device)
     for start in range(0, len(rows), n_rows):
         block, target = rows[start : start + n_rows], target_R[start : start + n_rows]
-        nll_R[start : start + n_rows] = _log_sum_exp(block, head, n_vocabulary) - _target_logit(block, target, head)
+        logit = _target_logit(block, target, head)
+        nll_R[start : start + n_rows] = _log_sum_exp(block, target, logit, head, n_vocabulary) - logit
     return nll_R
 
 
@@ -207,8 +208,13 @@ def _target_logit(rows: "torch.Tensor", target_R: "torch.Tensor", head: Head) ->
     return _shape_logits(logit_R, head)
 
 
-def _log_sum_exp(rows: "torch.Tensor", head: Head, n_vocabulary: int) -> "torch.Tensor":
-    """log of the sum over V of exp(logits_RV), online over blocks of `n_vocabulary` entries."""
+def _log_sum_exp(
+    rows: "torch.Tensor", target_R: "torch.Tensor", target_logit_R: "torch.Tensor", head: Head, n_vocabulary: int
+) -> "torch.Tensor":
+    """log of the sum over V of exp(logits_RV), online over blocks of `n_vocabulary` entries.
+
+    The target's own term is `target_logit_R`, so that a sure prediction costs 0 nats whatever the rounding of logits.
+    """
     import torch
 
     dtype, size = _reduction_dtype(rows), rows.shape[1] if head.layer is None else head.layer.out_features
@@ -219,19 +225,33 @@ def _log_sum_exp(rows: "torch.Tensor", head: Head, n_vocabulary: int) -> "torch.
     wide = narrow if dtype == rows.dtype else torch.empty_like(narrow, dtype=dtype)
     for start in range(0, size, n_vocabulary):
         stop = min(start + n_vocabulary, size)
-        shape = (len(rows), stop - start)
-        logits = wide[: shape[0] * shape[1]].view(shape)
-        if head.layer is None:
-            logits.copy_(rows[:, start:stop])
-        else:
-            product = narrow[: shape[0] * shape[1]].view(shape)
-            torch.mm(rows, head.layer.weight[start:stop].T, out=product)
-            if wide is not narrow:
-                logits.copy_(product)
-            if head.layer.bias is not None:
-                logits.add_(head.layer.bias[start:stop])
-            _shape_logits(logits, head)
+        logits = _block_logits(rows, head, start, stop, narrow, wide)
+        here_R1 = ((target_R >= start) & (target_R < stop))[:, None]
+        column_R1 = (target_R - start).clamp_(0, stop - start - 1)[:, None]
+        logits.scatter_(1, column_R1, torch.where(here_R1, target_logit_R[:, None], logits.gather(1, column_R1)))
         new_top_R = torch.maximum(top_R, logits.amax(1))
         sum_R.mul_((top_R - new_top_R).exp_()).add_(logits.sub_(new_top_R[:, None]).exp_().sum(1))
         top_R = new_top_R
     return top_R + sum_R.log()
+
+
+def _block_logits(
+    rows: "torch.Tensor", head: Head, start: int, stop: int, narrow: "torch.Tensor", wide: "torch.Tensor"
+) -> "torch.Tensor":
+    """logits of the vocabulary entries [start, stop), in the buffer `wide`; `narrow` has the model's dtype."""
+    import torch
+
+    shape = (len(rows), stop - start)
+    logits = wide[: shape[0] * shape[1]].view(shape)
+    if head.layer is None:
+        return logits.copy_(rows[:, start:stop])
+    weight = head.layer.weight[start:stop].T
+    if narrow is wide:
+        torch.mm(rows, weight, out=logits)
+    elif rows.is_cuda:
+        torch.mm(rows, weight, out_dtype=logits.dtype, out=logits)
+    else:
+        logits.copy_(torch.mm(rows, weight, out=narrow[: shape[0] * shape[1]].view(shape)))
+    if head.layer.bias is not None:
+        logits.add_(head.layer.bias[start:stop])
+    return _shape_logits(logits, head)

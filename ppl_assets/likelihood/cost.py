@@ -1,0 +1,27 @@
+"""What scoring a token takes: floating-point operations of one forward pass, by the parameters that it uses.
+
+Two per parameter (multiply and add), without the input embedding (a look-up) and with the output layer, and of experts
+only those a token is sent to. Attention's own products are left out: under 5 % for texts of 512 tokens.
+"""
+
+from typing import Any
+
+# Names that configs give to the experts per token, and to all of them.
+_EXPERTS_USED = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k", "moe_k", "top_k_experts")
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+
+
+def forward_flops_per_token(model: Any) -> float:
+    """Floating-point operations per scored token."""
+    config = model.config.get_text_config()
+    embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
+    used = next((getattr(config, name) for name in _EXPERTS_USED if getattr(config, name, None)), 1)
+    experts = next((getattr(config, name) for name in _EXPERTS if getattr(config, name, None)), 1)
+    active = 0.0
+    for name, parameter in model.named_parameters():
+        if parameter is embedding.weight and (output is None or parameter is not output.weight):
+            continue
+        # Shared experts (`shared_expert...`) are used by every token.
+        routed = ".experts." in name
+        active += parameter.numel() * (used / experts if routed else 1.0)
+    return 2 * active
