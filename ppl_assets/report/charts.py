@@ -165,7 +165,12 @@ def evidence_chart(data: ReportData, target: str, domains: list[str]) -> Spec:
         mark={"type": "point", "filled": True, "size": 60, "opacity": 0.85},
         encoding={
             "x": {"field": "bpb", "type": "quantitative", "scale": {"zero": False}, "title": "bits per byte"},
-            "y": {"field": "error", "type": "quantitative", "scale": {"zero": False}, "title": f"error on {target}"},
+            "y": {
+                "field": "error",
+                "type": "quantitative",
+                "scale": _error_scale(models),
+                "title": f"error on {target}",
+            },
             "color": _families(models),
             "tooltip": tooltip,
         },
@@ -265,6 +270,13 @@ def _chart(description: str, frame: pl.DataFrame, **parts: Any) -> Spec:
     spec |= {"autosize": {"type": "fit-x", "contains": "padding"}, "data": {"values": _rows(frame)}}
     spec["config"] = {"view": {"stroke": None}, "font": "system-ui, sans-serif", "axis": {"labelFontSize": 11}}
     return spec | parts
+
+
+def _error_scale(models: pl.DataFrame) -> Spec:
+    """Logarithmic where errors span two decades, as perplexities do."""
+    errors = models["error"].drop_nulls().to_list()
+    wide = bool(errors) and min(errors) > 0 and max(errors) > 100 * min(errors)
+    return {"type": "log"} if wide else {"zero": False}
 
 
 def _height(rows: int, step: int) -> int:

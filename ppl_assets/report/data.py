@@ -97,7 +97,7 @@ class ReportData:
         share of the pool among domains that may be used, null for the others and where no size is known.
         """
         estimates = self.correlation_estimates.filter(
-            (pl.col("target") == target) & (pl.col("estimator") == self.estimator(target))
+            (pl.col("target") == target) & pl.col("estimator").eq_missing(pl.lit(self.estimator(target), pl.String))
         ).select("domain", "stderr", "ci_low", "ci_high", "q_value", "selection_probability", "models")
         groupings = [column for column in GROUPINGS if column in self.domains.columns]
         held = self.domains.select("domain", pl.col("tokens").alias("pool_tokens"), *groupings)

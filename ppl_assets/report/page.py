@@ -85,6 +85,7 @@ class TargetView:
     decisions: list[tuple[str, int]]
     mixture_estimate: float | None
     pool_estimate: float | None
+    pool_known: bool
     risks: list[Risk]
     groups: list[tuple[str, list[dict[str, Any]]]]
     evidence_domains: list[str]
@@ -121,6 +122,7 @@ def _target_view(data: ReportData, target: str) -> TargetView:
         decisions=sorted(frame["decision"].value_counts().iter_rows()),
         mixture_estimate=_mean_estimate(frame, "weight"),
         pool_estimate=_mean_estimate(frame, "pool"),
+        pool_known=frame["pool"].count() > 0,
         risks=risks(data, target),
         groups=groups,
         evidence_domains=evidence,
@@ -143,8 +145,9 @@ def _headline(verdict: str, *, falls_back: bool) -> str:
 def _group_rows(frame: pl.DataFrame, column: str) -> list[dict[str, Any]]:
     """Mixture and pool per group, the largest first; at most 12, the rest together."""
     name = pl.col(column).fill_null("not stated").alias("group")
-    sums = frame.group_by(name).agg(pl.col("weight", "pool").sum(), domains=pl.len())
-    ordered = sums.sort(["weight", "pool", "group"], descending=[True, True, False])
+    pool = pl.col("pool").sum() if frame["pool"].count() else pl.lit(None, pl.Float64).first().alias("pool")
+    sums = frame.group_by(name).agg(pl.col("weight").sum(), pool, domains=pl.len())
+    ordered = sums.sort(["weight", "pool", "group"], descending=[True, True, False], nulls_last=True)
     top, rest = ordered[:12], ordered[12:]
     if rest.height:
         sum_of_rest = rest.select(pl.lit(f"{rest.height} others").alias("group"), pl.exclude("group").sum())

@@ -1,0 +1,274 @@
+"""The HTML report: every number equals its table, nothing comes from a network, text stays text."""
+
+import json
+import math
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import lxml.html
+import polars as pl
+import pytest
+import vl_convert
+
+from ppl_assets.errors import InputError
+from ppl_assets.report import ReportData, render
+from ppl_assets.report.data import COLUMNS
+from ppl_assets.report.page import FORMATS
+from ppl_assets_tests.report.worlds import PUBLISHED, drawn_world, published_world
+
+NASTY = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}", "</script>", "a'b\"c & d"]
+KEYS = {
+    "pretraining_mixture": ("target", "domain"),
+    "correlation_estimates": ("target", "estimator", "domain"),
+    "signal_gate": ("target",),
+}
+
+
+@pytest.fixture(scope="module")
+def world() -> ReportData:
+    return drawn_world(domains=NASTY + [f"site{i}.org" for i in range(70)], targets=("qa", "code", "<b>prose</b>"))
+
+
+@pytest.fixture(scope="module")
+def html(world) -> str:
+    return render(world)
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    return lxml.html.document_fromstring(html)
+
+
+def charts_of(page) -> dict[str, dict]:
+    """Specifications of all charts, by the id of their place."""
+    return {source.get("data-plot"): json.loads(source.text) for source in page.xpath("//script[@data-plot]")}
+
+
+def text_of(element) -> str:
+    """Its text, cells and paragraphs kept apart by single spaces."""
+    return " ".join(" ".join(element.itertext()).split())
+
+
+def test_every_number_taken_from_a_table_equals_the_table(world, page):
+    cells = page.xpath("//data[@data-from]")
+    assert len(cells) > 500
+    tables = {
+        name: {tuple(row[key] for key in keys): row for row in getattr(world, name).iter_rows(named=True)}
+        for name, keys in KEYS.items()
+    }
+    for cell in cells:
+        table, column, *key = json.loads(cell.get("data-from"))
+        value = tables[table][tuple(key)][column]
+        assert cell.get("value") == ("" if value is None else repr(value))
+        assert cell.text == FORMATS[cell.get("data-form")](value)
+
+
+def test_every_derived_number_says_its_exact_value(page):
+    for cell in page.xpath("//data[not(@data-from)]"):
+        value = None if cell.get("value") == "" else float(cell.get("value"))
+        assert cell.text == FORMATS[cell.get("data-form")](value)
+
+
+def test_sums_over_groups_equal_the_mixture(world, page):
+    groups = dict(world.domains.select("domain", "language").iter_rows())
+    mixture = world.pretraining_mixture.filter(pl.col("target") == "qa")
+    region = page.xpath("//*[@aria-label='Mixture of qa by language']")[0]
+    for row in region.xpath(".//tbody/tr"):
+        language = row.find("th").text
+        mine = [w for name, w in mixture.select("domain", "weight").iter_rows() if groups[name] == language]
+        domains, weight, _pool = (float(cell.get("value")) for cell in row.iter("data"))
+        assert domains == len(mine)
+        assert weight == pytest.approx(math.fsum(mine), abs=1e-12)
+
+
+def test_pool_shares_are_of_the_domains_that_may_be_used(world):
+    rows = world.domain_rows("qa")
+    tokens = dict(world.domains.select("domain", "tokens").iter_rows())
+    usable = rows.filter(pl.col("decision") != "excluded")
+    total = sum(tokens[name] for name in usable["domain"])
+    assert rows.height == usable.height + 1
+    for name, pool in usable.select("domain", "pool").iter_rows():
+        assert pool == pytest.approx(tokens[name] / total, rel=1e-12)
+    assert rows.filter(pl.col("decision") == "excluded")["pool"].to_list() == [None]
+
+
+def test_charts_hold_the_numbers_of_the_tables(world, page):
+    charts = charts_of(page)
+    weights = dict(world.pretraining_mixture.filter(pl.col("target") == "qa").select("domain", "weight").iter_rows())
+    shown = charts["mixture-chart-0"]["data"]["values"]
+    assert [row["weight"] for row in shown] == sorted(weights.values(), reverse=True)[: len(shown)]
+    assert all(row["weight"] == weights[row["domain"]] for row in shown)
+    losses = {(row["slug"], row["domain"]): row["bpb"] for row in world.domain_logliks.iter_rows(named=True)}
+    for row in [*json.loads(page.get_element_by_id("losses").text), *charts["heat-map"]["data"]["values"]]:
+        assert row["bpb"] == losses[row["slug"], row["domain"]]
+    errors = dict(world.benchmark_errors.filter(pl.col("target") == "qa").select("slug", "error").iter_rows())
+    assert {row["slug"]: row["error"] for row in charts["evidence-chart-0"]["datasets"]["models"]} == errors
+    ranks = world.rank_prediction.filter(pl.col("target") == "qa").select("slug", "predicted_rank", "actual_rank")
+    drawn = charts["rank-chart-0"]["data"]["values"]
+    assert [(row["slug"], row["predicted_rank"], row["actual_rank"]) for row in drawn] == ranks.rows()
+
+
+def test_every_domain_that_can_be_chosen_has_its_losses_in_the_page(page):
+    known = {row["domain"] for row in json.loads(page.get_element_by_id("losses").text)}
+    for name, chart in charts_of(page).items():
+        if name.startswith("evidence"):
+            assert set(chart["params"][0]["bind"]["options"]) <= known
+            assert chart["params"][0]["value"] in chart["params"][0]["bind"]["options"]
+
+
+def test_every_chart_compiles(page):
+    losses = json.loads(page.get_element_by_id("losses").text)
+    for chart in charts_of(page).values():
+        if "datasets" in chart:
+            chart["datasets"]["losses"] = losses
+        assert vl_convert.vegalite_to_vega(chart, show_warnings=True)["marks"]
+
+
+def test_names_that_look_like_markup_stay_text(world, page):
+    shown = {element.text for element in page.xpath("//tbody//th")}
+    assert set(world.domain_rows("code")["domain"].head(50)) <= shown
+    assert set(NASTY) <= shown
+    assert not page.xpath("//img")
+    assert len(page.xpath("//script[not(@type)]")) == 2  # the libraries and what draws the charts
+    assert [text_of(h) for h in page.xpath("//article/h3")][2] == "<b>prose</b> weak"
+    assert not page.xpath("//article//b")
+
+
+def test_nothing_is_loaded_from_anywhere(page):
+    assert not page.xpath("//@src")
+    assert all(link.startswith("#") for link in page.xpath("//@href"))
+    policy = page.xpath("//meta[@http-equiv='Content-Security-Policy']")[0].get("content")
+    assert policy.startswith("default-src 'none'")
+    assert not re.search(r"@import|url\(", page.xpath("//style")[0].text)
+
+
+def test_the_libraries_are_embedded_once(page):
+    assert sum("vegaEmbed" in (script.text or "") and len(script.text) > 100_000 for script in page.iter("script")) == 1
+
+
+def test_sections_come_in_order_and_links_lead_somewhere(page):
+    assert [text_of(h) for h in page.iter("h2")] == [
+        "The answer",
+        "The mixture against the pool",
+        "The evidence",
+        "Risks",
+        "Provenance",
+    ]
+    ids = page.xpath("//@id")
+    assert len(ids) == len(set(ids))
+    assert {link[1:] for link in page.xpath("//@href")} <= set(ids)
+    for reference in page.xpath("//@aria-labelledby"):
+        assert reference in ids
+
+
+def test_the_answer_says_in_words_what_the_gate_decided(page):
+    answers = [text_of(article) for article in page.xpath("//article")]
+    assert answers[0].startswith("qa select The evidence carries a choice. Train on the mixture below.")
+    assert answers[1].startswith("code abstain The evidence carries no choice. Train on the pool as it is.")
+    assert "Test the mixture below in a pilot before you train on it." in answers[2]
+
+
+def test_a_gate_that_was_switched_off_is_told(world):
+    chosen = world.pretraining_mixture.with_columns(
+        decision=pl.when(pl.col("decision") == "fallback").then(pl.lit("partial")).otherwise(pl.col("decision"))
+    )
+    page = lxml.html.document_fromstring(render(replace(world, pretraining_mixture=chosen)))
+    assert "The study switched the gate off" in text_of(page.xpath("//article")[1])
+
+
+def test_the_same_tables_give_the_same_page(world, html):
+    assert render(world) == html
+
+
+def test_provenance_is_shown_whole(page):
+    text = text_of(page.get_element_by_id("provenance"))
+    assert "qa sha256:<abc>" in text
+    assert "ppl_assets 0" in text
+    assert "study a world" in text
+
+
+def test_unknown_numbers_are_shown_as_unknown(world):
+    blank = world.correlation_estimates.with_columns(
+        pl.lit(None, pl.Float64).alias(name) for name in ("ci_low", "ci_high", "q_value", "selection_probability")
+    )
+    sizes = world.domains.with_columns(tokens=pl.lit(None, pl.Int64), language=pl.lit(None, pl.String))
+    no_ranks = world.rank_prediction.with_columns(predicted_rank=pl.lit(float("nan")))
+    gate = world.signal_gate.with_columns(reliability=pl.lit(float("nan")))
+    html = render(
+        replace(world, correlation_estimates=blank, domains=sizes, rank_prediction=no_ranks, signal_gate=gate)
+    )
+    page = lxml.html.document_fromstring(html)
+    assert "How large the domains are is not known" in text_of(page.get_element_by_id("mixture"))
+    assert not [name for name in charts_of(page) if name.startswith("rank")]
+    assert page.xpath("//data[@data-form='correlation'][@value='']")[0].text == "–"
+    assert "NaN" not in "".join(script.text for script in page.xpath("//script[@type]"))
+
+
+def test_a_target_without_estimates_or_verdict_is_shown(world):
+    empty = replace(
+        world,
+        correlation_estimates=world.correlation_estimates.clear(),
+        signal_gate=world.signal_gate.clear(),
+        rank_prediction=world.rank_prediction.clear(),
+        pretraining_mixture=world.pretraining_mixture.with_columns(estimate=pl.lit(None, pl.Float64)),
+        provenance={},
+    )
+    page = lxml.html.document_fromstring(render(empty))
+    assert text_of(page.xpath("//article/h3")[0]) == "qa no verdict"
+    assert not [name for name in charts_of(page) if name.startswith("evidence")]
+
+
+@pytest.mark.parametrize("table", COLUMNS)
+def test_a_table_without_a_public_column_is_refused(world, table):
+    frame = getattr(world, table)
+    column = COLUMNS[table][-1]
+    with pytest.raises(InputError, match=f"table {table} has no column '{column}'"):
+        replace(world, **{table: frame.drop(column)})
+
+
+def test_the_estimator_is_the_one_whose_numbers_stand_in_the_mixture(world):
+    other = world.correlation_estimates.with_columns(estimator=pl.lit("product"), estimate=pl.col("estimate") * 2)
+    both = replace(world, correlation_estimates=pl.concat([other, world.correlation_estimates]))
+    assert both.estimator("qa") == "spearmanr"
+    assert both.domain_rows("qa").height == world.domain_rows("qa").height
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published losses are not at hand")
+def test_the_published_losses_make_a_page_below_ten_megabytes():
+    html = render(published_world())
+    assert len(html.encode()) < 10_000_000
+    assert len(charts_of(lxml.html.document_fromstring(html))) > 40
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium is installed")
+@pytest.mark.parametrize("width", [360, 1440])
+def test_a_browser_without_network_draws_every_chart_without_complaint(tmp_path, width):
+    html = render(drawn_world(domains=NASTY + [f"site{i}.org" for i in range(12)]))  # few enough for every list
+    page = lxml.html.document_fromstring(html)
+    (tmp_path / "report.html").write_text(html, encoding="utf-8")
+    flags = "--headless=new --no-sandbox --disable-gpu --disable-background-networking --virtual-time-budget=30000"
+    done = subprocess.run(
+        [
+            "chromium",
+            *flags.split(),
+            "--host-resolver-rules=MAP * 0.0.0.0",
+            f"--window-size={width},2000",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--enable-logging=stderr",
+            "--dump-dom",
+            (tmp_path / "report.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "CONSOLE" not in done.stderr
+    drawn = lxml.html.document_fromstring(done.stdout)
+    assert drawn.get("data-drawn") == "yes"
+    assert len(drawn.xpath("//*[contains(@class, 'plot')]//*[local-name()='svg']")) == len(charts_of(page))
+    assert set(NASTY) <= {option.text for option in drawn.xpath("//select/option")}
+    assert not drawn.xpath("//img")
