@@ -33,6 +33,9 @@ from ppl_assets.study.schema import is_slug
 _REVISION = re.compile(r"^(?P<source>[^/]+/.+)_(?P<revision>step\d+|[0-9a-f]{40})$")
 
 
+_COUNTS = {"samples", "tokens", "bytes"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedModel:
     """A model as a file names it. Two that share `source` and `revision` are one model under two names."""
@@ -206,6 +209,8 @@ def _long(
     rows = table.select(labels).with_columns(
         _numbers(table[name], path, may_be_empty=name in optional) for name in present
     )
+    for name in _COUNTS & set(present):
+        _check_whole(rows[name], path)
     return rows.join(_long_models(rows, key, path), on=key, how="left", maintain_order="left")
 
 
@@ -270,6 +275,14 @@ def _numbers(column: pl.Series, path: Path, *, may_be_empty: bool = False) -> pl
         where = f"{path}, row {wrong[0] + 1}, column {column.name!r}"
         raise InputError(f"{where}: found {column[wrong[0]]!r}, expected a number")
     return numbers
+
+
+def _check_whole(column: pl.Series, path: Path) -> None:
+    """Refuse counts with a fraction."""
+    wrong = (column != column.round()).fill_null(False).arg_true()
+    if wrong.len():
+        where = f"{path}, row {wrong[0] + 1}, column {column.name!r}"
+        raise InputError(f"{where}: found {column[wrong[0]]}, expected a whole number")
 
 
 def _finish(rows: pl.DataFrame, path: Path, table: str, *, value: str, minimum: float) -> pl.DataFrame:

@@ -3,24 +3,7 @@
 import numpy as np
 import polars as pl
 
-WORDS = tuple(
-    [
-        "river",
-        "stone",
-        "window",
-        "garden",
-        "morning",
-        "letter",
-        "music",
-        "silver",
-        "winter",
-        "summer",
-        "bridge",
-        "paper",
-        "candle",
-        "quiet",
-    ]
-)
+WORDS = [first + last for first in ("ri", "sto", "win", "gar", "mor") for last in ("ver", "ne", "dow", "den", "ling")]
 
 
 def prose(seed: int, sentences: int = 30) -> str:
