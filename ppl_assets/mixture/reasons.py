@@ -58,8 +58,10 @@ def mixture_reasons(
 
 
 def percent(share: float) -> str:
-    """A share in per cent with three significant digits."""
-    return f"{100 * share:.3g} %"
+    """A share in per cent with three significant digits, never with an exponent."""
+    if 0 < share < 1e-5:
+        return "below 0.001 %"
+    return f"{100 * share:.3g} %" if share < 1 else f"{100 * share:,.0f} %"
 
 
 def _pool(share: float) -> str:
@@ -69,9 +71,10 @@ def _pool(share: float) -> str:
 def _outcome(decision: Decision, weight: float, cap: float, pool_share: float, objective: Objective) -> str:
     """What a domain that competed got, as the second half of a sentence."""
     if decision == "selected":
-        return f"fills its cap of {percent(cap)} of the mixture"
+        return f"fills its cap ({percent(cap)} of the mixture)"
     if decision == "not selected":
-        return f"domains with better ones fill the mixture, it gets {percent(weight)}"
+        kept = f", it gets {percent(weight)}" if weight > 0 else ""
+        return f"domains ahead of it fill the mixture{kept}"
     if objective.projection == "linear":
         return f"at the boundary, gets {percent(weight)} of the mixture, which is what was left (cap {percent(cap)})"
     return f"gets {percent(weight)} of the mixture, against {percent(pool_share)} of the pool (cap {percent(cap)})"

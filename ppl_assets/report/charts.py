@@ -164,7 +164,13 @@ def evidence_chart(data: ReportData, target: str, domains: list[str]) -> Spec:
         ],
         mark={"type": "point", "filled": True, "size": 60, "opacity": 0.85},
         encoding={
-            "x": {"field": "bpb", "type": "quantitative", "scale": {"zero": False}, "title": "bits per byte"},
+            "x": {
+                "field": "bpb",
+                "type": "quantitative",
+                "scale": {"zero": False},
+                "axis": {"tickCount": 6},
+                "title": "bits per byte",
+            },
             "y": {
                 "field": "error",
                 "type": "quantitative",

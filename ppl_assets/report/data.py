@@ -3,6 +3,7 @@
 It knows no state folder and no database: whoever calls has read the tables.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,17 @@ from ppl_assets.errors import InputError
 
 # Attributes of a domain by which mixture and pool are compared, where the corpus states them.
 GROUPINGS = {"domain_group": "group", "language": "language", "license": "licence", "maker": "maker"}
+
+# Estimates that hold something fixed, and ranks that other ways of predicting give, where the tables have them.
+ADJUSTED = {"given_size": "given size", "given_mean_loss": "given mean loss"}
+PREDICTORS = {
+    "predicted_rank": "losses on the domains",
+    "mean_loss_rank": "mean loss",
+    "size_rank": "model size",
+    "pca_rank": "first principal component of losses",
+}
+
+_UNCERTAINTY = ("stderr", "ci_low", "ci_high", "q_value", "selection_probability", "models")
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "models": ("slug", "family", "run", "kind", "source", "revision", "params", "license", "status"),
@@ -98,7 +110,9 @@ class ReportData:
         """
         estimates = self.correlation_estimates.filter(
             (pl.col("target") == target) & pl.col("estimator").eq_missing(pl.lit(self.estimator(target), pl.String))
-        ).select("domain", "stderr", "ci_low", "ci_high", "q_value", "selection_probability", "models")
+        )
+        known = [name for name in (*ADJUSTED, *_UNCERTAINTY) if name in estimates.columns]
+        estimates = estimates.select("domain", *known)
         groupings = [column for column in GROUPINGS if column in self.domains.columns]
         held = self.domains.select("domain", pl.col("tokens").alias("pool_tokens"), *groupings)
         usable = pl.when(pl.col("decision") != "excluded").then(pl.col("pool_tokens"))
@@ -109,6 +123,35 @@ class ReportData:
             .with_columns(pool=pl.when(usable.sum() > 0).then(usable / usable.sum()))
             .sort(["weight", "estimate", "domain"], descending=[True, True, False], nulls_last=True)
         )
+
+    def adjusted(self) -> dict[str, str]:
+        """Adjusted estimates that the tables have: column and what people call it."""
+        return {name: word for name, word in ADJUSTED.items() if name in self.correlation_estimates.columns}
+
+    def predictions(self, target: str) -> list[tuple[str, float | None]]:
+        """How well each way of predicting ranks held-out models: Spearman's correlation with the actual rank."""
+        ranks = self.rank_prediction.filter(pl.col("target") == target)
+        found = []
+        for column, word in PREDICTORS.items():
+            if column in ranks.columns and ranks[column].count() > 1:
+                known = ranks.filter(pl.col(column).is_not_null())
+                value = known.select(pl.corr(column, "actual_rank", method="spearman")).item()
+                found.append((word, None if value is None or math.isnan(value) else value))
+        return found
+
+    def nearest_target(self, target: str) -> tuple[str, float] | None:
+        """The other target whose errors over models correlate most (Spearman) with this one's; None without another."""
+        errors = self.benchmark_errors.pivot("target", index="slug", values="error")
+        others = [name for name in self.targets if name != target and name in errors.columns]
+        if target not in errors.columns or not others:
+            return None
+        correlations = []
+        for other in others:
+            both = errors.filter(pl.col(target).is_not_null() & pl.col(other).is_not_null())
+            value = both.select(pl.corr(target, other, method="spearman")).item() if both.height > 1 else None
+            if value is not None and not math.isnan(value):
+                correlations.append((other, value))
+        return max(correlations, key=lambda pair: pair[1], default=None)
 
     def models_of(self, target: str) -> pl.DataFrame:
         """One row per model with an error on a target: slug, family, params, error; the best first."""

@@ -64,6 +64,7 @@ def render(tables: ReportData) -> str:
         provenance=_provenance(tables.provenance),
         study=_study_name(tables.provenance),
         libraries=Markup(_libraries()),
+        adjusted=tables.adjusted(),
         answer_risks=ANSWER_RISKS,
     )
 
@@ -88,6 +89,7 @@ class TargetView:
     pool_known: bool
     risks: list[Risk]
     groups: list[tuple[str, list[dict[str, Any]]]]
+    predictions: list[tuple[str, float | None]]
     evidence_domains: list[str]
     charts: Mapping[str, charts.Spec]
 
@@ -125,6 +127,7 @@ def _target_view(data: ReportData, target: str) -> TargetView:
         pool_known=frame["pool"].count() > 0,
         risks=risks(data, target),
         groups=groups,
+        predictions=data.predictions(target),
         evidence_domains=evidence,
         charts=drawn,
     )

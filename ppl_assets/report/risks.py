@@ -20,6 +20,7 @@ FALSE_DISCOVERIES = 0.1  # a tenth of the domains called different from the pool
 UNSTABLE = 0.5  # selected in fewer than half of the half-samples of families
 LARGE_PART = 0.1  # of the mixture
 ONE_DOMAIN = 0.2  # of the mixture in a single domain
+INSEPARABLE = 0.95  # less than a tenth of the variance of ranks is the target's own
 SHIFT = 0.1  # of the mixture on other groups than the pool
 
 
@@ -36,6 +37,9 @@ class Risk:
 def risks(data: ReportData, target: str) -> list[Risk]:
     """All risks that the tables allow to measure for a target, those beyond their thresholds first."""
     found = [*_evidence(data, target), *_mixture(data, target), *_coverage(data)]
+    nearest = data.nearest_target(target)
+    if nearest is not None:
+        found.append(_separability(*nearest))
     return sorted(found, key=lambda risk: not risk.flagged)
 
 
@@ -132,6 +136,15 @@ def _shift(rows: pl.DataFrame, column: str, word: str) -> Risk:
 def _comparable(rows: pl.DataFrame, column: str) -> bool:
     """Whether a grouping has at least two groups and the pool's sizes are known."""
     return column in rows.columns and rows[column].n_unique() > 1 and rows["pool"].count() > 0
+
+
+def _separability(other: str, value: float) -> Risk:
+    return Risk(
+        name="Closest other target, correlation of errors",
+        measure=correlation(value),
+        flagged=value > INSEPARABLE,
+        sentence=f"These models cannot tell the target from {other}: what helps one is taken to help the other.",
+    )
 
 
 def _coverage(data: ReportData) -> list[Risk]:

@@ -39,7 +39,7 @@ def test_the_best_domains_fill_their_caps_and_the_boundary_gets_the_rest():
     assert mixture.decision_D == ["selected", "selected", "partial", "not selected"]
     np.testing.assert_allclose(mixture.weight_D, [0.25, 0.5, 0.25, 0.0], atol=1e-15)
     assert mixture.tokens_D.tolist() == [100, 200, 100, 0]
-    assert mixture.reason_D[0] == "Place 1 of 4 by estimate (0.3): fills its cap of 25 % of the mixture."
+    assert mixture.reason_D[0] == "Place 1 of 4 by estimate (0.3): fills its cap (25 % of the mixture)."
     assert "at the boundary, gets 25 % of the mixture" in mixture.reason_D[2]
 
 
@@ -55,6 +55,14 @@ def test_abstaining_keeps_the_pool_and_says_so_even_without_an_estimate():
 def test_abstaining_respects_caps_tighter_than_the_pool():
     mixture = mix(candidates(caps=np.array([1.0, 1.0, 1.0, 0.1])), budget=400, verdict="abstain")
     np.testing.assert_allclose(mixture.weight_D, [0.15, 0.3, 0.45, 0.1], atol=1e-15)
+
+
+def test_shares_in_reasons_never_show_an_exponent():
+    tokens = (1, 10**9, 10**9)
+    held = candidates(estimate=(0.9, 0.5, 0.1), tokens=tokens, caps=np.array([1e-9, 25.0, 0.5]))
+    reasons = mix(held, budget=400).reason_D
+    assert reasons[0].endswith("fills its cap (below 0.001 % of the mixture).")
+    assert reasons[1].endswith("which is what was left (cap 2,500 %).")
 
 
 def test_excluded_domains_get_nothing_and_name_the_rule():

@@ -11,6 +11,7 @@ import lxml.html
 import polars as pl
 import pytest
 import vl_convert
+from scipy.stats import spearmanr
 
 from ppl_assets.errors import InputError
 from ppl_assets.report import ReportData, render
@@ -81,6 +82,35 @@ def test_sums_over_groups_equal_the_mixture(world, page):
         domains, weight, _pool = (float(cell.get("value")) for cell in row.iter("data"))
         assert domains == len(mine)
         assert weight == pytest.approx(math.fsum(mine), abs=1e-12)
+
+
+def test_predictions_are_compared_with_every_baseline_that_the_table_has(world):
+    reversed_rank = world.rank_prediction.with_columns(
+        mean_loss_rank=-pl.col("actual_rank"), size_rank=pl.lit(None, pl.Float64), pca_rank=pl.lit(1.0)
+    )
+    both = replace(world, rank_prediction=reversed_rank)
+    ranks = world.rank_prediction.filter(pl.col("target") == "qa")
+    predictions = dict(both.predictions("qa"))
+    assert predictions["losses on the domains"] == pytest.approx(
+        spearmanr(ranks["predicted_rank"], ranks["actual_rank"]).statistic, abs=1e-12
+    )
+    assert predictions["mean loss"] == pytest.approx(-1, abs=1e-12)
+    assert predictions["first principal component of losses"] is None  # a constant predicts no ranks
+    assert "model size" not in predictions
+    page = lxml.html.document_fromstring(render(both))
+    text = text_of(page.xpath("//*[@aria-label='Predictions of qa']")[0])
+    assert "mean loss −1.00" in text
+    assert "first principal component of losses –" in text
+
+
+def test_adjusted_estimates_are_shown_where_the_table_has_them(world):
+    adjusted = world.correlation_estimates.with_columns(given_size=pl.col("estimate") / 2)
+    page = lxml.html.document_fromstring(render(replace(world, correlation_estimates=adjusted)))
+    halves = dict(adjusted.filter(pl.col("target") == "qa").select("domain", "given_size").iter_rows())
+    shown = [[*json.loads(cell.get("data-from")), cell.get("value")] for cell in page.xpath("//data[@data-from]")]
+    values = {domain: value for _, column, *key, domain, value in shown if column == "given_size" and key[0] == "qa"}
+    assert len(values) == 50
+    assert all(value == repr(halves[domain]) for domain, value in values.items())
 
 
 def test_pool_shares_are_of_the_domains_that_may_be_used(world):

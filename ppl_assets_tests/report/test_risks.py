@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
+from scipy.stats import spearmanr
 
 from ppl_assets.report.risks import risks
 from ppl_assets_tests.report.worlds import drawn_world
@@ -71,6 +72,22 @@ def test_a_shift_is_the_share_that_would_have_to_move(world):
 def test_a_corpus_of_one_language_has_no_shift(world):
     alike = replace(world, domains=world.domains.with_columns(language=pl.lit("en")))
     assert not [risk for risk in risks(alike, "qa") if risk.name.startswith("Shift between languages")]
+
+
+def test_targets_that_models_cannot_tell_apart_are_named(world):
+    errors = world.benchmark_errors
+    qa, code = (errors.filter(pl.col("target") == target)["error"].to_numpy() for target in ("qa", "code"))
+    risk = found(world, "Closest other target")
+    assert risk.measure == f"{spearmanr(qa, code).statistic:+.2f}"
+    assert "code" in risk.sentence
+    assert not risk.flagged
+    twin = errors.with_columns(error=pl.col("error").first().over("slug") ** 3)
+    assert found(replace(world, benchmark_errors=twin), "Closest other target").flagged
+
+
+def test_a_single_target_has_no_neighbour():
+    alone = drawn_world(targets=("qa",))
+    assert not [risk for risk in risks(alone, "qa") if risk.name.startswith("Closest")]
 
 
 def test_missing_chunks_are_counted_over_all_models(world):
