@@ -1,9 +1,9 @@
 """Batches of training tokens: pages packed into sequences, drawn by a mixture over domain patterns.
 
-Of each pattern, pages are read in a seeded order, one after the other, each behind one end-of-text token; when all are
-read, again in a new order. What is read is cut into sequences, which are shuffled by the thousand. So within a pattern
-every byte counts alike, and a pattern's share of the sequences is its weight. A page that several patterns match is
-read for each of them.
+Of each pattern, the pages' pieces of 2,000 characters are read in a seeded order, a page's first one behind an
+end-of-text token; when all are read, again in a new order. What is read is cut into sequences, which are shuffled by
+the thousand. So within a pattern every character counts alike, however long its page, and a pattern's share of the
+sequences is its weight. A page that several patterns match is read for each of them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,8 +19,10 @@ from ppl_assets.training.tokenizer import END_OF_TEXT
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_BUFFER_ROWS = 1024  # rows of some hundred pages, so that those of a batch are of different ones
-_PAGES_AT_ONCE = 32  # encoded together: enough to amortise the call, few enough to keep memory flat
+# Pages are read in pieces, lest one long page fill a batch and the next ones; a thousand rows are of many pieces.
+_PIECE_CHARACTERS = 2000
+_BUFFER_ROWS = 1024
+_PIECES_AT_ONCE = 128  # encoded together: enough to amortise the call, few enough to keep memory flat
 
 
 def batches(
@@ -73,15 +75,11 @@ def texts_by_pattern(pages: pl.DataFrame, patterns: list[str], *, where: str) ->
 
 
 def _rows(texts: list[str], tokenizer: "Tokenizer", tokens: int, order: np.random.Generator) -> Iterator[np.ndarray]:
-    """Endless rows of `tokens` ids cut from the pages, each page behind one end-of-text token.
-
-    Rows leave a buffer in random order: neighbouring rows are mostly of one page, and a batch of them learns little.
-    """
-    start = np.array([tokenizer.token_to_id(END_OF_TEXT)])
+    """Endless rows of `tokens` ids cut from the pieces of the pages, in an order in which neighbours differ."""
     pieces, held = [np.empty(0, dtype=np.int64)], 0
     for encoded in _encoded(texts, tokenizer, order):
-        pieces += [start, encoded]
-        held += 1 + len(encoded)
+        pieces.append(encoded)
+        held += len(encoded)
         if held < _BUFFER_ROWS * tokens:
             continue
         stream = np.concatenate(pieces)
@@ -91,9 +89,14 @@ def _rows(texts: list[str], tokenizer: "Tokenizer", tokens: int, order: np.rando
 
 
 def _encoded(texts: list[str], tokenizer: "Tokenizer", order: np.random.Generator) -> Iterator[np.ndarray]:
-    """Token ids of the texts, over and over, each time in a new random order."""
+    """Token ids of the pieces of all texts, over and over, each time in a new random order."""
+    start = np.array([tokenizer.token_to_id(END_OF_TEXT)])
+    pieces = [(number, place) for number, text in enumerate(texts) for place in range(0, len(text), _PIECE_CHARACTERS)]
     while True:
-        shuffled = [texts[index] for index in order.permutation(len(texts))]
-        for begin in range(0, len(shuffled), _PAGES_AT_ONCE):
-            for encoding in tokenizer.encode_batch_fast(shuffled[begin : begin + _PAGES_AT_ONCE]):
-                yield np.array(encoding.ids, dtype=np.int64)
+        shuffled = [pieces[index] for index in order.permutation(len(pieces))]
+        for begin in range(0, len(shuffled), _PIECES_AT_ONCE):
+            some = shuffled[begin : begin + _PIECES_AT_ONCE]
+            cut = [texts[number][place : place + _PIECE_CHARACTERS] for number, place in some]
+            for (_, place), encoding in zip(some, tokenizer.encode_batch_fast(cut), strict=True):
+                ids = np.array(encoding.ids, dtype=np.int64)
+                yield ids if place else np.concatenate([start, ids])

@@ -80,6 +80,14 @@ def test_neighbouring_rows_are_of_different_pages(tokenizer: Tokenizer) -> None:
     assert same < 0.2  # one in twenty by chance; unshuffled, all but one in sixty
 
 
+def test_a_long_page_has_its_share_of_each_batch_and_no_more(tokenizer: Tokenizer) -> None:
+    texts = ["A" * 50_000, *("B" * 2000 for _ in range(25))]
+    pages = pl.DataFrame([{"page_id": f"{index}", "domain": "a", "text": text} for index, text in enumerate(texts)])
+    for rows in drawn(tokenizer, pages=pages, mixture={"a": 1.0}, count=3, sequences=100, tokens=8):
+        share = np.mean([tokenizer.decode(list(row))[-1] == "A" for row in rows])
+        assert 0.2 < share < 0.8  # half of all characters; read page by page it would be 0 or 1
+
+
 def test_a_page_longer_than_a_sequence_is_cut_and_nothing_is_lost(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,10 +124,9 @@ def test_pages_of_other_splits_are_not_read(tmp_path: Path) -> None:
 
 def test_a_model_learns(tmp_path: Path) -> None:
     rows, _ = train(tmp_path, checkpoints=(1, 60))
-    first, last = rows["training_loss"]
-    assert first == pytest.approx(math.log(300), rel=0.05)  # knows nothing yet: uniform over the vocabulary
-    # The pages repeat one of two lines: what is left to guess is where a row begins and a number.
-    assert last < 0.5 * first
+    # A uniform guess over the vocabulary costs ln 300. The pages repeat one of two lines: what is left to guess is where
+    # a row begins, and a number.
+    assert rows["training_loss"][-1] < 0.5 * math.log(300)
 
 
 def test_a_complete_run_is_not_trained_again(tmp_path: Path) -> None:
