@@ -17,9 +17,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from ppl_assets.errors import InputError
 from ppl_assets.schema import TABLES
 from ppl_assets.training import train as module
+from ppl_assets.training.checkpoints import read_record
 from ppl_assets.training.data import batches
 from ppl_assets.training.tokenizer import train_tokenizer
 from ppl_assets.training.train import build_model, learning_rate_factor
+from ppl_assets.warehouse import remove_abandoned
 from ppl_assets_tests.training.zoos import PAGES, RUN, page_row, tiny_zoo, train
 
 
@@ -124,8 +126,8 @@ def test_pages_of_other_splits_are_not_read(tmp_path: Path) -> None:
 
 def test_a_model_learns(tmp_path: Path) -> None:
     rows, _ = train(tmp_path, checkpoints=(1, 60))
-    # A uniform guess over the vocabulary costs ln 300. The pages repeat one of two lines: what is left to guess is where
-    # a row begins, and a number.
+    # A uniform guess over the vocabulary costs ln 300. The pages repeat one of two lines: what is left to guess is
+    # where a row begins, and a number.
     assert rows["training_loss"][-1] < 0.5 * math.log(300)
 
 
@@ -151,23 +153,30 @@ def test_a_run_with_a_damaged_or_foreign_checkpoint_starts_again_and_ends_the_sa
 
 
 def test_a_killed_run_leaves_only_whole_folders_and_ends_the_same_when_run_again(tmp_path: Path) -> None:
-    checkpoints = tuple(range(1, 9))
-    expected, _ = train(tmp_path / "undisturbed", checkpoints=checkpoints)
+    expected, _ = train(tmp_path / "undisturbed", checkpoints=(1, 2, 3, 4))
     killed = tmp_path / "killed"
     command = [sys.executable, "-m", "ppl_assets_tests.training.zoos", str(killed)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, cwd=Path(__file__).parents[2])
-    while process.poll() is None and not list(killed.glob("tiny-step3*")):
-        pass
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert list(killed.glob("tiny-step3*"))
-    for folder in killed.glob("tiny-*"):
+    pipe, environment = subprocess.PIPE, os.environ | {"OMP_NUM_THREADS": "1"}
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, env=environment, cwd=root, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "half written\n"
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    half = [path for path in killed.iterdir() if path.name.startswith(".")]
+    assert sorted(set(killed.iterdir()) - set(half)) == [killed / "tiny-step1", killed / "tiny-step2"]
+    assert [(path.name.rsplit("-", 2)[0], (path / "model.safetensors").is_file()) for path in half] == [
+        (".tiny-step3", True)
+    ]
+    for folder in (killed / "tiny-step1", killed / "tiny-step2"):
         row = expected.row(by_predicate=pl.col("slug") == folder.name, named=True)
+        assert read_record(folder, fingerprint="f") == row
         assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() == row["params"]
         assert AutoTokenizer.from_pretrained(folder).bos_token_id == 0
-    rows, _ = train(killed, checkpoints=checkpoints)
+    rows, _ = train(killed, checkpoints=(1, 2, 3, 4))
     assert_frame_equal(rows, expected, check_exact=True)
+    assert remove_abandoned(killed) == half
+    assert sorted(path.name for path in killed.iterdir()) == expected["slug"].to_list()
 
 
 def test_a_loss_that_is_not_finite_names_run_and_step(tmp_path: Path) -> None:

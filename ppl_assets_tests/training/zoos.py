@@ -8,7 +8,9 @@ import polars as pl
 
 from ppl_assets.progress import Progress
 from ppl_assets.study.schema import Architecture, Zoo, ZooRun, ZooTokenizer
+from ppl_assets.training import train as module
 from ppl_assets.training import train_run
+from ppl_assets.training.checkpoints import write_record
 
 
 def page_row(domain: str, index: int, text: str, split: str = "training") -> dict[str, Any]:
@@ -58,6 +60,22 @@ def train(destination: Path, *, run: ZooRun = RUN, pages: pl.DataFrame = PAGES, 
     return rows, [step.done for step in steps]
 
 
+def train_until_killed(destination: Path) -> None:
+    """A run that stops for ever while its third checkpoint is half written, and says so on standard output."""
+    written = 0
+
+    def hang_at_third(*arguments: Any, **options: Any) -> dict[str, Any]:
+        nonlocal written
+        written += 1
+        if written == 3:
+            sys.stdout.write("half written\n")
+            sys.stdout.flush()
+            sys.stdin.read()
+        return write_record(*arguments, **options)
+
+    module.write_record = hang_at_third
+    train(destination, checkpoints=(1, 2, 3, 4))
+
+
 if __name__ == "__main__":
-    # A process to be killed: a run with a checkpoint at each step.
-    train(Path(sys.argv[1]), checkpoints=tuple(range(1, 9)))
+    train_until_killed(Path(sys.argv[1]))
