@@ -203,6 +203,17 @@ def test_the_model_is_left_as_it_was_by_an_error_too(tokenizer, monkeypatch) -> 
     assert model.training
 
 
+def test_the_model_is_left_as_it_was_by_an_error_of_the_caller(model, tokenizer) -> None:
+    def interrupt(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_texts(model, tokenizer, TEXTS, token_budget=64, progress=interrupt)
+    # Even while the error's traceback is still held.
+    assert "forward" not in vars(model.lm_head)
+    assert not torch.is_inference_mode_enabled()
+
+
 def test_float16_weights_are_refused_unless_float16_is_asked_for(tokenizer) -> None:
     half = tiny_gpt2().half()
     with pytest.raises(InputError, match="float16"):
