@@ -46,6 +46,9 @@ def main() -> None:
     except InputError as error:
         error_console().print(f"ppl-assets: {error}")
         sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        error_console().print("ppl-assets: cancelled; what was finished is kept, and the next run goes on from there")
+        sys.exit(EXIT_FAILED)
 
 
 @app.command()

@@ -30,7 +30,7 @@ def store_imported_partitions(
     for slug in config.slugs:
         rows = _ROWS[config.asset](opened.lake, slug)
         stated = fingerprint(opened, config.asset, slug)
-        cost = {"run": context.run_id, "seconds": 0.0, "device": "cpu", "tokens": None, "flops": None}
+        cost = {"run": context.run.run_id, "seconds": 0.0, "device": "cpu", "tokens": None, "flops": None}
         footer = opened.lake.write(config.asset, rows, partition=slug, fingerprint=stated, cost=cost)
         context.log_event(
             dg.AssetMaterialization(

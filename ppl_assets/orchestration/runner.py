@@ -7,6 +7,7 @@ instance that the web UI reads. What fails is reported and left stale; what does
 
 import multiprocessing
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -82,11 +83,14 @@ class Display(Protocol):
         """A task ended."""
 
 
-def run_stale(settings: Settings, *, select: Iterable[str] | None, display: Display) -> list[Outcome]:
+def run_stale(
+    settings: Settings, *, select: Iterable[str] | None, display: Display, workers: int | None = None
+) -> list[Outcome]:
     """Materialize every selected asset and partition that is missing or stale, in the order of the graph.
 
     Args:
         select: assets to bring up to date, with all that they depend on; None: the whole graph.
+        workers: processes that execute runs, by default one per core; with 1 it is this process.
 
     Returns:
         One outcome per run, in the order in which they ended.
@@ -98,7 +102,7 @@ def run_stale(settings: Settings, *, select: Iterable[str] | None, display: Disp
     workspace = Workspace(settings)
     wanted = _with_upstream(select)
     outcomes: list[Outcome] = []
-    with open_instance() as instance, _Workers() as workers:
+    with open_instance() as instance, _Workers(worker_count() if workers is None else workers) as pool:
         fail_abandoned_runs(instance)
         sync_partitions(instance, workspace)
         blocked: set[str] = set()
@@ -110,7 +114,7 @@ def run_stale(settings: Settings, *, select: Iterable[str] | None, display: Disp
             if not tasks:
                 continue
             display.level(tasks)
-            for outcome in workers.run(tasks, display.progress):
+            for outcome in pool.run(tasks, display.progress):
                 outcomes.append(outcome)
                 display.finished(outcome)
                 # A failed partition is one model less; a failed whole asset leaves nothing to go on from.
@@ -156,9 +160,10 @@ def _depends_on(asset: str) -> set[str]:
 
 
 class _Workers:
-    """A pool of worker processes, started when the first task comes."""
+    """A pool of worker processes, started when the first task comes; of one worker, this process itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
+        self._count = count
         self._pool: ProcessPoolExecutor | None = None
         self._context = multiprocessing.get_context("spawn")
         self._updates: Queue[StepProgress] = self._context.Queue()
@@ -168,13 +173,17 @@ class _Workers:
 
     def __exit__(self, kind: object, *_: object) -> None:
         if self._pool is not None:
-            if kind is not None:
-                for process in self._context.active_children() if hasattr(self._context, "active_children") else []:
-                    process.terminate()
+            # Cancelled: a worker would otherwise finish its model first, which can take hours.
+            for process in multiprocessing.active_children() if kind is not None else ():
+                process.terminate()
             self._pool.shutdown(wait=kind is None, cancel_futures=True)
 
     def run(self, tasks: list[Task], show: Callable[[StepProgress], None]) -> Iterator[Outcome]:
         """Execute tasks, yielding outcomes as they come and showing progress meanwhile."""
+        if self._count == 1:
+            listen(show)
+            yield from map(_execute, tasks)
+            return
         pool = self._pool or self._start()
         futures = {pool.submit(_execute, task): task for task in tasks}
         stop = threading.Event()
@@ -192,7 +201,7 @@ class _Workers:
         for variable in (*_SINGLE_THREAD, "TQDM_DISABLE"):
             os.environ.setdefault(variable, "1")
         self._pool = ProcessPoolExecutor(
-            max_workers=worker_count(), mp_context=self._context, initializer=_initialize, initargs=(self._updates,)
+            max_workers=self._count, mp_context=self._context, initializer=_initialize, initargs=(self._updates,)
         )
         return self._pool
 
@@ -203,8 +212,6 @@ def worker_count() -> int:
 
 
 def _forward(updates: "Queue[StepProgress]", show: Callable[[StepProgress], None], stop: threading.Event) -> None:
-    import queue
-
     while not stop.is_set():
         try:
             show(updates.get(timeout=0.1))

@@ -101,7 +101,7 @@ class Step:
     ) -> dg.MaterializeResult:
         """Write the asset's tables and describe them; the first one is the table that the asset is named for."""
         cost = {
-            "run": self.context.run_id,
+            "run": self.context.run.run_id,
             "seconds": time.monotonic() - self._began,
             "device": device,
             "tokens": tokens,

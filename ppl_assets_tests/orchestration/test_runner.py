@@ -36,8 +36,15 @@ class Silent:
         pass
 
 
-def run(settings: Settings, select: list[str] | None = None) -> list[Outcome]:
-    return run_stale(settings, select=select, display=Silent())
+def run(settings: Settings, select: list[str] | None = None, workers: int = 1) -> list[Outcome]:
+    return run_stale(settings, select=select, display=Silent(), workers=workers)
+
+
+def ran_without_error(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """What ran, with the imported models that it took at once."""
+    outcomes = run(settings)
+    assert [outcome.error for outcome in outcomes if outcome.error] == []
+    return {str(outcome.task): outcome.task.imported for outcome in outcomes}
 
 
 def settings_of(study: Path, state: str = "state") -> Settings:
@@ -65,7 +72,7 @@ def finished(tmp_path_factory):
         patch.delenv("DAGSTER_HOME", raising=False)
         study = write_import_study(tmp_path_factory.mktemp("finished"))
         settings = settings_of(study)
-        outcomes = run(settings)
+        outcomes = run(settings, workers=2)
         yield settings, outcomes
 
 
@@ -98,12 +105,12 @@ def test_nothing_runs_when_everything_is_current(finished):
 
 def test_a_changed_score_reruns_that_model_and_what_depends_on_it(import_study):
     settings = settings_of(import_study)
-    run(settings)
+    ran_without_error(settings)
     _, scores = imported_tables()
     changed = (pl.col("slug") == "model-03") & (pl.col("task") == "sums")
     scores = scores.with_columns(value=pl.when(changed).then(0.99).otherwise("value"))
     scores.write_csv(import_study.parent / "scores.csv")
-    ran = {str(outcome.task): outcome.task.imported for outcome in run(settings)}
+    ran = ran_without_error(settings)
     assert ran["benchmark_scores (1 imported models)"] == ("model-03",)
     assert not any(name.startswith("domain_logliks") for name in ran)
     assert "domain_catalog" not in ran
@@ -112,7 +119,7 @@ def test_a_changed_score_reruns_that_model_and_what_depends_on_it(import_study):
 
 def test_a_rewritten_file_with_the_same_rows_changes_nothing_downstream(import_study):
     settings = settings_of(import_study)
-    run(settings)
+    ran_without_error(settings)
     losses, _ = imported_tables()
     losses.reverse().write_csv(import_study.parent / "bpb.csv")
     assert [str(outcome.task) for outcome in run(settings)] == ["imported_bpb"]
@@ -138,7 +145,7 @@ def test_fewer_models_than_the_minimum_fail_with_the_count(import_study):
 
 def test_a_removed_model_leaves_no_row_and_does_not_come_back_with_old_results(import_study):
     settings = settings_of(import_study)
-    run(settings)
+    ran_without_error(settings)
     losses, scores = imported_tables()
     for frame, name in ((losses, "bpb.csv"), (scores, "scores.csv")):
         frame.filter(pl.col("slug") != "model-11").write_csv(import_study.parent / name)
@@ -148,13 +155,13 @@ def test_a_removed_model_leaves_no_row_and_does_not_come_back_with_old_results(i
             assert "model-11" not in frame["slug"], name
     assert "model-11" not in Workspace(settings).lake.partitions("domain_logliks")
     write_import_study(import_study.parent)
-    ran = {str(outcome.task): outcome.task.imported for outcome in run(settings)}
+    ran = ran_without_error(settings)
     assert ran["domain_logliks (1 imported models)"] == ("model-11",)
 
 
 def test_a_damaged_part_is_made_again_and_the_others_are_left(import_study):
     settings = settings_of(import_study)
-    run(settings)
+    ran_without_error(settings)
     before = tables_of(settings)
     path = Workspace(settings).lake.path("domain_logliks", "model-04")
     path.write_bytes(path.read_bytes()[:100])

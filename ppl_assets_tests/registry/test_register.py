@@ -1,0 +1,123 @@
+"""The registry: lineage, identity, and every way in which a model folder can be unusable."""
+
+import json
+import struct
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ppl_assets.errors import InputError
+from ppl_assets.registry import count_parameters, local_revision, only_imported, register, weights_digest
+from ppl_assets.schema import TABLES
+from ppl_assets.study import parse_study
+
+NO_CHECKPOINTS = TABLES["zoo_checkpoints"].polars_schema.to_frame()
+NOTHING_IMPORTED = TABLES["imported_bpb"].polars_schema.to_frame().select("slug", "family", "source", "revision")
+
+
+def write_model(folder: Path, values: tuple[float, ...] = (1.0, 2.0, 3.0)) -> Path:
+    """A folder with a configuration, a tokenizer and one tensor, in the safetensors layout written by hand."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "tokenizer.json").write_text("{}")
+    header = json.dumps({"w": {"dtype": "F32", "shape": [len(values)], "data_offsets": [0, 4 * len(values)]}}).encode()
+    data = struct.pack("<Q", len(header)) + header + struct.pack(f"<{len(values)}f", *values)
+    (folder / "model.safetensors").write_bytes(data)
+    return folder
+
+
+def study_with(folder: Path, models: str):
+    text = (
+        f"name: s\ntargets: {{t: {{tasks: [{{task: a, metric: m, kind: error}}]}}}}\nmixture: {{keep: 0.1}}\n{models}"
+    )
+    return parse_study(text, where="study.yaml", folder=folder)
+
+
+def registered(tmp_path: Path, models: str, imported: pl.DataFrame = NOTHING_IMPORTED) -> pl.DataFrame:
+    study = study_with(tmp_path, models)
+    return register(study, checkpoints=NO_CHECKPOINTS, imported=imported, cache=tmp_path / "digests")
+
+
+def test_a_local_model_carries_its_digest_size_and_lineage(tmp_path):
+    write_model(tmp_path / "m")
+    (row,) = registered(tmp_path, "models: [{slug: m, family: f, source: m, license: mit, maker: us}]\n").to_dicts()
+    assert (row["params"], row["family"], row["run"], row["license"], row["status"]) == (3, "f", "m", "mit", "ready")
+    assert row["revision"] == local_revision(tmp_path / "m", tmp_path / "digests")
+    assert row["weights_digest"] == weights_digest(tmp_path / "m", tmp_path / "digests")
+
+
+def test_the_same_weights_under_two_names_take_part_once(tmp_path):
+    write_model(tmp_path / "one")
+    write_model(tmp_path / "two")
+    write_model(tmp_path / "three", values=(1.0, 2.0, 4.0))
+    models = (
+        "models: ["
+        + ", ".join(f"{{slug: {name}, family: f, source: {name}}}" for name in ("two", "one", "three"))
+        + "]\n"
+    )
+    rows = {row["slug"]: row for row in registered(tmp_path, models).to_dicts()}
+    assert (rows["one"]["status"], rows["two"]["status"], rows["three"]["status"]) == ("ready", "duplicate", "ready")
+    assert rows["two"]["status_reason"] == "the same model as 'one'"
+
+
+def test_an_imported_repository_under_two_families_takes_part_once(tmp_path):
+    imported = pl.DataFrame(
+        [("a-x", "x", "maker/a", None), ("a-y", "y", "maker/a", None), ("a-z", "z", "maker/a", "step1")],
+        schema=NOTHING_IMPORTED.schema,
+        orient="row",
+    )
+    statuses = dict(registered(tmp_path, "", imported).select("slug", "status").iter_rows())
+    assert statuses == {"a-x": "ready", "a-y": "duplicate", "a-z": "ready"}
+
+
+def test_changed_weights_or_tokenizer_change_the_revision(tmp_path):
+    folder = write_model(tmp_path / "m")
+    first = local_revision(folder, tmp_path / "digests")
+    (folder / "tokenizer.json").write_text('{"changed": 1}')
+    second = local_revision(folder, tmp_path / "digests")
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-4] + b"\0\0\0\1")
+    assert len({first, second, local_revision(folder, tmp_path / "digests")}) == 3
+    assert local_revision(Path("maker/repository"), tmp_path / "digests") is None
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("config.json", "model 'm': .*no configuration; expected config.json"),
+        ("model.safetensors", r"model 'm': .*no weights; expected \*.safetensors"),
+        ("tokenizer.json", "model 'm': .*no tokenizer; expected tokenizer.json"),
+    ],
+)
+def test_a_folder_that_lacks_a_part_is_refused_by_name(tmp_path, missing, message):
+    (write_model(tmp_path / "m") / missing).unlink()
+    with pytest.raises(InputError, match=message):
+        registered(tmp_path, "models: [{slug: m, family: f, source: m}]\n")
+
+
+@pytest.mark.parametrize("size", [4, 30, -1])
+def test_truncated_weights_are_refused_with_both_sizes(tmp_path, size):
+    path = write_model(tmp_path / "m") / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(InputError, match=r"model.safetensors: truncated"):
+        count_parameters(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("{slug: m, family: f, source: ./nowhere}", "model 'm': .*nowhere: no such folder"),
+        ("{slug: m, family: f, source: maker/name}", "model 'm': revision is missing; expected a pinned commit"),
+        ("{slug: m, family: f, source: imported}", "model 'm': source is 'imported', but no imported matrix holds it"),
+    ],
+)
+def test_a_source_that_leads_nowhere_is_refused(tmp_path, model, message):
+    with pytest.raises(InputError, match=message):
+        registered(tmp_path, f"models: [{model}]\n")
+
+
+def test_only_models_without_weights_count_as_imported(tmp_path):
+    study = study_with(
+        tmp_path, "models: [{slug: local, family: f, source: ./m}, {slug: far, family: f, source: imported}]\n"
+    )
+    assert [only_imported(study, slug) for slug in ("local", "far", "unlisted")] == [False, True, True]
