@@ -16,6 +16,7 @@ It does not know what training on a domain does: an estimate is an association o
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from ppl_assets.errors import InputError, suggestion
 from ppl_assets.mixture.caps import integer_tokens
 from ppl_assets.mixture.group_bounds import members
-from ppl_assets.mixture.objective import Objective, best_weights, pool_within_caps
+from ppl_assets.mixture.objective import Objective, best_weights, pool_within_limits
 from ppl_assets.mixture.projection import SUM_TOLERANCE, Vector
 from ppl_assets.mixture.reasons import Decision, mixture_reasons
 
@@ -122,7 +123,7 @@ def mix(
         candidates: domains with estimates, caps, shares of the pool, and the reasons why some may not be used.
         budget: tokens of the training run.
         verdict: of the gate; None where the study switches the gate off. On `abstain` every domain that may be used
-            keeps its share of the pool, within its cap, whether it has an estimate or not.
+            keeps its share of the pool, within caps and bounds, whether it has an estimate or not.
         objective: what counts as best; by default the linear projection.
 
     Returns:
@@ -135,17 +136,14 @@ def mix(
     objective = objective or Objective()
     falls_back = verdict == "abstain"
     field = contest(candidates, objective, budget=budget, needs_estimate=not falls_back)
-    if falls_back:
-        weight_C = field.pool_share_C
-    else:
-        weight_C = best_weights(field.score_C, field.pool_C, field.cap_C, field.member_GC, objective)
-    weight_D, kept_D = field.spread(weight_C), field.spread(objective.safety_margin * field.pool_share_C)
+    weight_D = field.spread(field.pool_share_C if falls_back else field.best(field.score_C))
+    kept_D = field.spread(np.zeros_like(field.pool_C) if falls_back else field.kept_C)
     decisions = decide(weight_D, kept_D, candidates.cap_D, field.open_D, falls_back=falls_back)
     reasons = mixture_reasons(
         decisions=decisions,
         weight_D=weight_D,
         cap_D=candidates.cap_D,
-        pool_share_D=field.spread(field.pool_share_C),
+        pool_D=field.spread(field.pool_C / field.pool_C.sum()),
         score_D=field.spread(field.score_C, elsewhere=np.nan),
         kept_D=kept_D,
         barred=[field.barred.get(name, "") for name in candidates.domains],
@@ -170,18 +168,32 @@ def mixture_of(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Contest:
-    """The C of D domains that compete, as vectors, and why the others do not."""
+    """The C of D domains that compete under an objective, as vectors, and why the others do not."""
 
     open_D: NDArray[np.bool_]
     barred: Mapping[str, str]
     score_C: Vector
     pool_C: Vector
     cap_C: Vector
-    pool_share_C: Vector
-    """The mixture under the caps nearest to the pool."""
     member_GC: NDArray[np.bool_]
+    objective: Objective
+
+    @cached_property
+    def pool_share_C(self) -> Vector:
+        """The mixture under caps and bounds nearest to the pool."""
+        return pool_within_limits(self.pool_C, self.cap_C, self.member_GC, self.objective.bounds)
+
+    @property
+    def kept_C(self) -> Vector:
+        """The safety margin: what stays on the pool."""
+        margin = self.objective.safety_margin
+        return margin * self.pool_share_C if margin else np.zeros_like(self.pool_C)
+
+    def best(self, score_C: Vector) -> Vector:
+        """The best weights for some scores."""
+        return best_weights(score_C, self.pool_C, self.kept_C, self.cap_C, self.member_GC, self.objective)
 
     def spread(self, values_C: Vector, *, elsewhere: float = 0.0) -> Vector:
         """The same values over all D domains."""
@@ -202,14 +214,15 @@ def contest(candidates: Candidates, objective: Objective, *, budget: int, needs_
     open_D = np.array([name not in barred for name in candidates.domains], dtype=bool)
     pool_C, cap_C = candidates.pool_D[open_D], candidates.cap_D[open_D]
     _require_enough(cap_C, n_barred=len(barred), budget=budget)
+    member_GC = members(objective.bounds, candidates.labels, open_D.size)[:, open_D]
     return Contest(
         open_D=open_D,
         barred=barred,
         score_C=score_D[open_D],
         pool_C=pool_C,
         cap_C=cap_C,
-        pool_share_C=pool_within_caps(pool_C, cap_C),
-        member_GC=members(objective.bounds, candidates.labels, open_D.size)[:, open_D],
+        member_GC=member_GC,
+        objective=objective,
     )
 
 

@@ -6,7 +6,7 @@ change that would make them hold, and the error names it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,11 @@ class GroupBound:
             raise InputError(
                 f"the bound on {self.name} is from {self.floor} to {self.ceiling}: expected 0 <= floor <= ceiling <= 1"
             )
+
+    def after(self, kept: float, margin: float) -> "GroupBound":
+        """The bound on the chosen part of the mixture, as a share of that part, where the group has `kept` already."""
+        floor, ceiling = ((share - kept) / (1 - margin) for share in (self.floor, self.ceiling))
+        return replace(self, floor=min(max(floor, 0.0), 1.0), ceiling=min(max(ceiling, 0.0), 1.0))
 
     @property
     def name(self) -> str:

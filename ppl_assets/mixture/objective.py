@@ -8,7 +8,7 @@ It does not know whether the evidence carries a choice at all: that is the gate'
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ppl_assets.errors import InputError
 from ppl_assets.mixture.group_bounds import GroupBound, best_within_bounds
+from ppl_assets.mixture.group_projection import project_within_bounds
 from ppl_assets.mixture.projection import Vector, l2, linear, relative_entropy
 
 
@@ -36,7 +37,7 @@ class Objective:
     """Fixed share of the mixture, from 0 to 1, kept on the pool's own distribution whatever the estimates say."""
 
     bounds: Sequence[GroupBound] = ()
-    """Floors and ceilings for groups of domains; with `linear` only."""
+    """Floors and ceilings for groups of domains."""
 
     def __post_init__(self) -> None:
         """Refuse what no mixture can follow."""
@@ -48,30 +49,39 @@ class Objective:
             raise InputError(f"objective.temperature is {self.temperature}: expected a number above 0")
         if not 0 <= self.safety_margin <= 1:
             raise InputError(f"objective.safety_margin is {self.safety_margin}: expected a share from 0 to 1")
-        if self.bounds and self.projection != "linear":
-            raise InputError(f"objective.bounds need the projection 'linear', found {self.projection!r}")
 
     def score(self, estimate_D: Vector, stderr_D: Vector) -> Vector:
         """The number by which domains compete: estimate minus `lower_confidence` standard errors."""
         return estimate_D - self.lower_confidence * stderr_D if self.lower_confidence else estimate_D
 
 
-def pool_within_caps(pool_D: Vector, cap_D: Vector) -> Vector:
-    """The mixture under the caps nearest (in KL divergence) to the pool's own distribution: min(cap_j, s pool_j).
+def pool_within_limits(
+    pool_D: Vector, cap_D: Vector, member_GD: NDArray[np.bool_], bounds: Sequence[GroupBound]
+) -> Vector:
+    """The mixture under caps and bounds nearest (in KL divergence) to the pool's own distribution.
 
-    It is the pool itself wherever no cap binds.
+    It is the pool itself where neither a cap nor a bound binds.
     """
-    return relative_entropy(np.log(pool_D), cap_D)
+    log_pool_D = np.log(pool_D)
+    if not bounds:
+        return relative_entropy(log_pool_D, cap_D)
+    return project_within_bounds(lambda log_D: relative_entropy(log_D, cap_D), log_pool_D, cap_D, bounds, member_GD)
 
 
 def best_weights(
-    score_D: Vector, pool_D: Vector, cap_D: Vector, member_GD: NDArray[np.bool_], objective: Objective
+    score_D: Vector,
+    pool_D: Vector,
+    kept_D: Vector,
+    cap_D: Vector,
+    member_GD: NDArray[np.bool_],
+    objective: Objective,
 ) -> Vector:
-    """The best mixture: the safety margin on the pool within its caps, the rest chosen within what the caps leave.
+    """The best mixture: the safety margin on the pool within limits, the rest chosen within what the limits leave.
 
     Args:
         score_D: D finite scores, higher is better (`Objective.score`).
-        pool_D: D positive shares of the pool.
+        pool_D: what the pool holds of D domains, positive.
+        kept_D: the safety margin, as a share of the mixture: `safety_margin` times `pool_within_limits`.
         cap_D: D positive caps that sum to at least 1.
         member_GD: which domain each of the objective's G bounds is about.
         objective: what counts as best.
@@ -83,23 +93,31 @@ def best_weights(
         InputError: the bounds on groups cannot hold together.
     """
     margin = objective.safety_margin
-    kept_D = margin * pool_within_caps(pool_D, cap_D)
-    if objective.bounds:
+    if objective.bounds and objective.projection == "linear":
         return best_within_bounds(score_D, kept_D, cap_D, objective.bounds, member_GD).x_D
     left_D = np.maximum(cap_D - kept_D, 0.0)
     if margin == 1 or math.fsum(left_D) <= 1 - margin:  # nothing to choose, or caps that only just suffice
         return kept_D if margin == 1 else cap_D.copy()
     open_D = left_D > 0
-    weight_D = kept_D
+    left = [
+        bound.after(float(kept_D[member_D].sum()), margin)
+        for bound, member_D in zip(objective.bounds, member_GD, strict=True)
+    ]
     tau_D = left_D[open_D] / (1 - margin)
-    weight_D[open_D] += (1 - margin) * _project(score_D[open_D], pool_D[open_D], tau_D, objective)
+    weight_D = kept_D.copy()
+    weight_D[open_D] += (1 - margin) * _project(
+        score_D[open_D], pool_D[open_D], tau_D, member_GD[:, open_D], replace(objective, bounds=left)
+    )
     return np.minimum(weight_D, cap_D)
 
 
-def _project(score_D: Vector, pool_D: Vector, tau_D: Vector, objective: Objective) -> Vector:
-    """The projection named by the objective."""
-    if objective.projection == "linear":
-        return linear(score_D, tau_D)
-    if objective.projection == "l2":
-        return l2(score_D, tau_D)
-    return relative_entropy(np.log(pool_D) + score_D / objective.temperature, tau_D)
+def _project(
+    score_D: Vector, pool_D: Vector, tau_D: Vector, member_GD: NDArray[np.bool_], objective: Objective
+) -> Vector:
+    """The projection named by the objective, under its bounds."""
+    project = {"linear": linear, "l2": l2, "kl": relative_entropy}[objective.projection]
+    if objective.projection == "kl":
+        score_D = np.log(pool_D) + score_D / objective.temperature
+    if not objective.bounds:
+        return project(score_D, tau_D)
+    return project_within_bounds(lambda each_D: project(each_D, tau_D), score_D, tau_D, objective.bounds, member_GD)

@@ -20,7 +20,7 @@ def mixture_reasons(
     decisions: Sequence[Decision],
     weight_D: Vector,
     cap_D: Vector,
-    pool_share_D: Vector,
+    pool_D: Vector,
     score_D: Vector,
     kept_D: Vector,
     barred: Sequence[str],
@@ -32,7 +32,7 @@ def mixture_reasons(
     Args:
         decisions: what was decided.
         weight_D, cap_D: shares of the mixture.
-        pool_share_D: share of the pool within the caps.
+        pool_D: share of the pool among the domains that compete.
         score_D: scores that competed; NaN where a domain did not compete.
         kept_D: part of the weight that is safety margin.
         barred: why a domain could not compete; empty where it could.
@@ -47,10 +47,10 @@ def mixture_reasons(
         if decision == "excluded":
             reasons.append(f"Excluded: {barred[i]}.")
         elif decision == "fallback":
-            reasons.append(f"The evidence carries no choice for this target, so it keeps {_pool(pool_share_D[i])}.")
+            reasons.append(f"The evidence carries no choice for this target, so {_kept(weight_D[i], pool_D[i])}.")
         else:
             ranked = f"Place {place_D[i]} of {competed} by {name} ({score_D[i]:.4g})"
-            got = _outcome(decision, weight_D[i], cap_D[i], pool_share_D[i], objective)
+            got = _outcome(decision, weight_D[i], cap_D[i], pool_D[i], objective)
             margin = f", of which {percent(kept_D[i])} is safety margin" if kept_D[i] > 0 else ""
             caution = "; the evidence for this target is weak" if weak else ""
             reasons.append(f"{ranked}: {got}{margin}{caution}.")
@@ -64,11 +64,14 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %" if share < 1 else f"{100 * share:,.0f} %"
 
 
-def _pool(share: float) -> str:
-    return f"its share of the pool ({percent(share)})"
+def _kept(weight: float, pool: float) -> str:
+    """What a domain gets where nothing is chosen."""
+    if abs(weight - pool) <= 1e-9:
+        return f"it keeps its share of the pool ({percent(pool)})"
+    return f"it gets {percent(weight)}, as near to its share of the pool ({percent(pool)}) as caps and bounds allow"
 
 
-def _outcome(decision: Decision, weight: float, cap: float, pool_share: float, objective: Objective) -> str:
+def _outcome(decision: Decision, weight: float, cap: float, pool: float, objective: Objective) -> str:
     """What a domain that competed got, as the second half of a sentence."""
     if decision == "selected":
         return f"fills its cap ({percent(cap)} of the mixture)"
@@ -77,7 +80,7 @@ def _outcome(decision: Decision, weight: float, cap: float, pool_share: float, o
         return f"domains ahead of it fill the mixture{kept}"
     if objective.projection == "linear":
         return f"at the boundary, gets {percent(weight)} of the mixture, which is what was left (cap {percent(cap)})"
-    return f"gets {percent(weight)} of the mixture, against {percent(pool_share)} of the pool (cap {percent(cap)})"
+    return f"gets {percent(weight)} of the mixture, against {percent(pool)} of the pool (cap {percent(cap)})"
 
 
 def _places(score_D: Vector) -> list[int]:

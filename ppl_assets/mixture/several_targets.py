@@ -16,7 +16,7 @@ import numpy as np
 from ppl_assets.errors import InputError, suggestion
 from ppl_assets.mixture.decision import Candidates, Contest, Mixture, contest, decide, mix, mixture_of, scores
 from ppl_assets.mixture.linear_program import Program, maximise
-from ppl_assets.mixture.objective import Objective, best_weights
+from ppl_assets.mixture.objective import Objective
 from ppl_assets.mixture.projection import Vector
 from ppl_assets.mixture.reasons import percent
 
@@ -81,7 +81,7 @@ def mix_worst_case(by_target: Mapping[str, Candidates], *, budget: int, objectiv
     field = contest(mean, objective, budget=budget)
     score_TC = _score_matrix(by_target, field, objective)
     weight_C, smallest = _worst_case_weights(field, score_TC, objective)
-    weight_D, kept_D = field.spread(weight_C), field.spread(objective.safety_margin * field.pool_share_C)
+    weight_D, kept_D = field.spread(weight_C), field.spread(field.kept_C)
     decisions = decide(weight_D, kept_D, mean.cap_D, field.open_D, falls_back=False)
     reasons = []
     for i, name in enumerate(mean.domains):
@@ -113,7 +113,7 @@ def pareto_front(
     objective = objective or Objective()
     field = contest(mean_candidates(by_target), objective, budget=budget)
     score_TC = _score_matrix(by_target, field, objective)
-    scale_T = _reach(field, score_TC, objective)[1]
+    scale_T = _reach(field, score_TC)[1]
     found: list[Compromise] = []
     for share_T in _grid(len(by_target), steps):
         # targets count by their gain, so that one with larger estimates does not decide alone
@@ -135,7 +135,7 @@ def gains(
     objective = objective or Objective()
     field = contest(mean_candidates(by_target), objective, budget=budget)
     score_TC = _score_matrix(by_target, field, objective)
-    base_T, reach_T = _reach(field, score_TC, objective)
+    base_T, reach_T = _reach(field, score_TC)
     above_T = score_TC @ mixture.weight_D[field.open_D] - base_T
     gain_T = np.divide(above_T, reach_T, out=np.full_like(reach_T, np.nan), where=reach_T > NO_GAIN)
     return dict(zip(by_target, gain_T.tolist(), strict=True))
@@ -143,7 +143,7 @@ def gains(
 
 def _worst_case_weights(field: Contest, score_TC: Vector, objective: Objective) -> tuple[Vector, float]:
     """Weights that maximise z with z <= gain of every target that can gain, and that z."""
-    base_T, reach_T = _reach(field, score_TC, objective)
+    base_T, reach_T = _reach(field, score_TC)
     helped_T = reach_T > NO_GAIN
     if not helped_T.any():
         raise InputError("no mixture helps any of the targets: their estimates do not differ over domains")
@@ -156,7 +156,7 @@ def _worst_case_weights(field: Contest, score_TC: Vector, objective: Objective) 
     optimum = maximise(
         Program(
             gain_D=np.concatenate([np.zeros(n_domains), [1.0]]),
-            low_D=np.concatenate([objective.safety_margin * field.pool_share_C, [lowest]]),
+            low_D=np.concatenate([field.kept_C, [lowest]]),
             high_D=np.concatenate([field.cap_C, [1.0]]),
             rows_RD=np.column_stack([rows_RC, z_R]),
             row_low_R=np.concatenate([[1.0], [b.floor for b in objective.bounds], start_T]),
@@ -172,10 +172,10 @@ def _score_matrix(by_target: Mapping[str, Candidates], field: Contest, objective
     return np.array([scores(one, objective)[field.open_D] for one in by_target.values()])
 
 
-def _reach(field: Contest, score_TC: Vector, objective: Objective) -> tuple[Vector, Vector]:
+def _reach(field: Contest, score_TC: Vector) -> tuple[Vector, Vector]:
     """Per target the expected estimate of the pool, and how much the target's own mixture adds to it."""
     base_T = score_TC @ field.pool_share_C
-    own_T = [row @ best_weights(row, field.pool_C, field.cap_C, field.member_GC, objective) for row in score_TC]
+    own_T = [row @ field.best(row) for row in score_TC]
     return base_T, np.array(own_T) - base_T
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ppl_assets.errors import InputError
 from ppl_assets.mixture.decision import Candidates, Contest, Mixture, contest
 from ppl_assets.mixture.group_bounds import best_within_bounds
-from ppl_assets.mixture.objective import Objective, best_weights
+from ppl_assets.mixture.objective import Objective
 from ppl_assets.mixture.projection import Vector
 from ppl_assets.mixture.reasons import percent
 
@@ -41,10 +42,15 @@ def shadow_prices(
     """The rules that bind a mixture made by `mix` with the same arguments, the costliest first.
 
     Empty on a fallback, which optimises nothing.
+
+    Raises:
+        InputError: as `mix`; or there are bounds on groups and the projection is not linear.
     """
+    objective = objective or Objective()
+    if objective.bounds and objective.projection != "linear":
+        raise InputError(f"prices of bounds need objective.projection 'linear', found {objective.projection!r}")
     if "fallback" in mixture.decision_D:
         return []
-    objective = objective or Objective()
     field = contest(candidates, objective, budget=budget)
     weight_C = mixture.weight_D[field.open_D]
     if objective.bounds:
@@ -63,7 +69,7 @@ def shadow_prices(
 def _excess(field: Contest, weight_C: Vector, objective: Objective) -> Vector:
     """By how much the derivative of each domain passes that of the domains below their caps."""
     margin = objective.safety_margin
-    chosen_C = (weight_C - margin * field.pool_share_C) / (1 - margin) if margin < 1 else np.zeros_like(weight_C)
+    chosen_C = (weight_C - field.kept_C) / (1 - margin) if margin < 1 else np.zeros_like(weight_C)
     taken_C = chosen_C > 1e-12 * field.cap_C
     if not taken_C.any():
         return np.zeros_like(weight_C)
@@ -77,8 +83,7 @@ def _excess(field: Contest, weight_C: Vector, objective: Objective) -> Vector:
 
 def _under_bounds(field: Contest, objective: Objective) -> tuple[Vector, list[ShadowPrice]]:
     """The excess of each domain and the prices of floors and ceilings, from the dual of the linear program."""
-    kept_C = objective.safety_margin * field.pool_share_C
-    optimum = best_within_bounds(field.score_C, kept_C, field.cap_C, objective.bounds, field.member_GC)
+    optimum = best_within_bounds(field.score_C, field.kept_C, field.cap_C, objective.bounds, field.member_GC)
     prices = []
     for bound, low, high in zip(objective.bounds, optimum.low_price_R[1:], optimum.high_price_R[1:], strict=True):
         prices.append(_group_price(f"floor of {bound.name}", bound.floor, float(low), "less"))
@@ -105,8 +110,9 @@ def _group_price(rule: str, share: float, price: float, direction: str) -> Shado
 
 def _margin_price(field: Contest, weight_C: Vector, objective: Objective) -> ShadowPrice:
     """The loss through the whole margin, per unit of margin: exact, not a derivative."""
-    margin, free = objective.safety_margin, replace(objective, safety_margin=0.0)
-    best_C = best_weights(field.score_C, field.pool_C, field.cap_C, field.member_GC, free)
+    margin = objective.safety_margin
+    free = replace(field, objective=replace(objective, safety_margin=0.0))
+    best_C = free.best(field.score_C)
     lost = float(field.score_C @ (best_C - weight_C))
     sentence = f"The safety margin ({percent(margin)} of the mixture) costs {lost:.2g} of the expected estimate."
     return ShadowPrice(rule="safety margin", price=lost / margin, sentence=sentence)

@@ -274,7 +274,12 @@ def _chart(description: str, frame: pl.DataFrame, **parts: Any) -> Spec:
     """A specification that fills its place; `data` is the frame unless given."""
     spec: Spec = {"$schema": SCHEMA, "description": description, "width": "container", "background": None}
     spec |= {"autosize": {"type": "fit-x", "contains": "padding"}, "data": {"values": _rows(frame)}}
-    spec["config"] = {"view": {"stroke": None}, "font": "system-ui, sans-serif", "axis": {"labelFontSize": 11}}
+    spec["config"] = {
+        "view": {"stroke": None},
+        "font": "system-ui, sans-serif",
+        "axis": {"labelFontSize": 11},
+        "axisX": {"labelOverlap": "greedy", "labelSeparation": 4},  # narrow screens
+    }
     return spec | parts
 
 

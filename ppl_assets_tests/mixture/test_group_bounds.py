@@ -157,6 +157,14 @@ def test_a_fallback_has_no_prices():
     assert shadow_prices(held, mixture, budget=100) == []
 
 
+def test_prices_of_bounds_need_the_linear_projection():
+    held = candidates([0.5, 0.1], [1.0, 1.0], ["en", "de"])
+    objective = Objective(projection="kl", bounds=(GroupBound(attribute="language", label="de", floor=0.4),))
+    mixture = mix(held, budget=100, objective=objective)
+    with pytest.raises(InputError, match="need objective.projection 'linear', found 'kl'"):
+        shadow_prices(held, mixture, budget=100, objective=objective)
+
+
 def test_bounds_that_cannot_hold_name_the_least_change():
     held = candidates([0.5, 0.4, 0.1], [0.9, 0.6, 0.1], ["en", "en", "de"])
     with pytest.raises(InputError, match=re.escape("the floor of language 'de' lowered from 0.3 to 0.1")):
@@ -176,9 +184,6 @@ def test_bounds_on_unknown_groups_are_refused_with_a_suggestion(attribute, label
         mix(held, budget=100, objective=Objective(bounds=(GroupBound(attribute=attribute, label=label, floor=0.1),)))
 
 
-def test_bounds_out_of_range_or_with_another_projection_are_refused():
+def test_bounds_out_of_range_are_refused():
     with pytest.raises(InputError, match="expected 0 <= floor <= ceiling <= 1"):
         GroupBound(attribute="language", label="de", floor=0.6, ceiling=0.5)
-    bound = GroupBound(attribute="language", label="de", floor=0.1)
-    with pytest.raises(InputError, match="need the projection 'linear', found 'kl'"):
-        Objective(projection="kl", bounds=(bound,))
