@@ -45,3 +45,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	# The published package and the reference sampler are oracles: wanted for their functions, not their dependencies.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps perplexity-correlations
 	touch $@
+
+# Pages of docs/ that are made from code.
+reference: $(VENV)/.installed
+	$(BIN)/python -m ppl_assets.reference docs

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ppl_assets.display import display_for, error_console
-from ppl_assets.errors import InputError
+from ppl_assets.errors import InputError, suggestion
 from ppl_assets.settings import STATE_VARIABLE, STUDY_VARIABLE, Settings
 
 app = typer.Typer(
@@ -52,15 +52,20 @@ def main() -> None:
 
 
 @app.command()
-def init(folder: Annotated[Path, typer.Argument(help="Folder to write study.yaml into.")]) -> None:
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder to write study.yaml into.")],
+    template: Annotated[str, typer.Option("--from", help="Embedded study to start from: demo or paper.")] = "demo",
+) -> None:
     """Write a commented study.yaml that runs as it is."""
-    from ppl_assets.study import embedded_text
+    from ppl_assets.study import EMBEDDED, embedded_text
     from ppl_assets.warehouse import replace_file
 
+    if template not in EMBEDDED:
+        raise InputError(f"--from: found {template!r}, expected one of {EMBEDDED}{suggestion(template, EMBEDDED)}")
     path = folder / "study.yaml"
     if path.exists():
         raise InputError(f"{path}: exists already; choose another folder, or delete it first")
-    replace_file(path, embedded_text("demo"))
+    replace_file(path, embedded_text(template))
     Console().print(f"{path}\nRun it with: ppl-assets run --study {path} --state {folder / '.ppl'}", soft_wrap=True)
 
 

@@ -79,9 +79,10 @@ def _dataset_rows(source: HuggingFaceDataset, study: Study, where: str) -> Itera
 
 
 def columns_of(source: Files | HuggingFaceDataset) -> list[str]:
-    """The columns that a study names, text first."""
+    """The columns that a study names, text first; of a name with dots its first part, which holds the rest."""
     optional = (source.id, source.domain, source.url, source.language, source.license, source.maker, source.group)
-    return list(dict.fromkeys([source.text, *(column for column in optional if column is not None)]))
+    named = [source.text, *(column for column in optional if column is not None)]
+    return list(dict.fromkeys(column.partition(".")[0] for column in named))
 
 
 @lru_cache(maxsize=1)
@@ -101,9 +102,9 @@ def _page(source: Files | HuggingFaceDataset, row: Row, default_id: str, where: 
     """A row as a page, or the rejection that stands for it."""
 
     def value(column: str | None) -> str | None:
-        return None if column is None else _attribute(row.get(column), column, where)
+        return None if column is None else _attribute(_reach(row, column, where), column, where)
 
-    page_id, url, text = value(source.id) or default_id, value(source.url), row.get(source.text)
+    page_id, url, text = value(source.id) or default_id, value(source.url), _reach(row, source.text, where)
     if text is not None and not isinstance(text, str):
         raise InputError(f"{where}: {source.text!r} is {_type(text)}, expected text")
     domain = registered_domain(url) if url else value(source.domain)
@@ -123,6 +124,22 @@ def _page(source: Files | HuggingFaceDataset, row: Row, default_id: str, where: 
         license=value(source.license),
         maker=value(source.maker),
     )
+
+
+def _reach(row: Row, column: str, where: str) -> Any:
+    """The value of a column; behind a dot, of a key of the struct or of the JSON text in it."""
+    head, _, rest = column.partition(".")
+    value = row.get(head)
+    if not rest or value is None:
+        return value
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise InputError(f"{where}: {head!r} is not JSON ({error}), expected an object with {rest!r}") from error
+    if not isinstance(value, Mapping):
+        raise InputError(f"{where}: {head!r} is {_type(value)}, expected an object with {rest!r}")
+    return _reach(value, rest, where)
 
 
 def _attribute(value: Any, column: str, where: str) -> str | None:

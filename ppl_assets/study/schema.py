@@ -33,7 +33,7 @@ class PythonPackages(Section):
 
 
 class Files(Section):
-    """Pages in files: one row is one page."""
+    """Pages in files: one row is one page. A column `meta.url` is the key `url` of the struct or JSON text in `meta`."""
 
     kind: Literal["parquet", "jsonl"] = Field(description="jsonl may be plain, .gz or .zst")
     paths: tuple[str, ...] = Field(min_length=1, description="files or glob patterns, relative to the study file")
@@ -54,7 +54,7 @@ class Files(Section):
 
 
 class HuggingFaceDataset(Section):
-    """Pages of a dataset on the Hugging Face hub, streamed."""
+    """Pages of a dataset on the Hugging Face hub, streamed; columns as in Files."""
 
     kind: Literal["huggingface"]
     dataset: Name
@@ -347,19 +347,19 @@ class Prices(Section):
 class Study(Section):
     """One question, stated in full."""
 
-    name: Slug
-    seed: int = 0
+    name: Slug = Field(description="a state folder holds the results of one name")
+    seed: int = Field(default=0, description="of every random choice")
     corpus: Corpus | None = Field(default=None, description="absent where losses and scores are imported")
-    zoo: Zoo | None = None
-    models: tuple[Model, ...] = ()
-    benchmarks: Benchmarks = Benchmarks()
-    targets: dict[Slug, Target] = Field(min_length=1)
-    imports: Imports = Imports()
+    zoo: Zoo | None = Field(default=None, description="models that the study trains")
+    models: tuple[Model, ...] = Field(default=(), description="models that exist")
+    benchmarks: Benchmarks = Field(default=Benchmarks(), description="tasks, built and public")
+    targets: dict[Slug, Target] = Field(min_length=1, description="what to be good at, by name")
+    imports: Imports = Field(default=Imports(), description="losses and scores computed elsewhere")
     scoring: Scoring = Scoring()
     estimation: Estimation = Estimation()
-    mixture: Mixture
-    policy: tuple[PolicyRule, ...] = ()
-    prices: Prices = Prices()
+    mixture: Mixture = Field(description="how much to choose")
+    policy: tuple[PolicyRule, ...] = Field(default=(), description="which domains may be used")
+    prices: Prices = Field(default=Prices(), description="for the cost ledger")
     folder: Path = Field(
         default=Path(), exclude=True, description="set on loading: what relative paths are relative to"
     )
