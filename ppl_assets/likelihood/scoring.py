@@ -28,10 +28,10 @@ from ppl_assets.likelihood.selftest import refusal_of
 from ppl_assets.likelihood.tokenization import (
     TokenizedTexts,
     from_ids,
-    plain_copy,
     raw_tokenizer,
     start_token,
     tokenize,
+    without_limits,
 )
 from ppl_assets.progress import Report
 
@@ -235,7 +235,7 @@ def _reference_tokens(tokenizer: Any, texts: Sequence[str]) -> tuple[TokenizedTe
     plain = tokenize(tokenizer, texts)
     without_form = (plain.tokens == 0) & plain.lossy  # lone surrogates, which no tokenizer takes
     usable = ["" if skip else text for text, skip in zip(texts, without_form, strict=True)]
-    encodings = plain_copy(raw_tokenizer(tokenizer)).encode_batch(usable)
+    encodings = without_limits(raw_tokenizer(tokenizer).to_str()).encode_batch(usable)
     ids = [encoding.ids if text else [] for text, encoding in zip(usable, encodings, strict=True)]
     rest = from_ids([np.array(row[1:], np.int32) for row in ids])
     first_N = np.array([row[0] if row else 0 for row in ids], np.int64)

@@ -13,6 +13,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,13 +109,14 @@ def raw_tokenizer(tokenizer: Any) -> "tokenizers.Tokenizer":
     return raw
 
 
-def plain_copy(raw: "tokenizers.Tokenizer") -> "tokenizers.Tokenizer":
-    """A copy that neither truncates nor pads: files on the hub carry both."""
-    copy = type(raw).from_str(raw.to_str())
-    copy.no_truncation()
-    copy.no_padding()
-    copy.encode_special_tokens = raw.encode_special_tokens
-    return copy
+def without_limits(serialized: str) -> "tokenizers.Tokenizer":
+    """The tokenizer of a tokenizer.json's content, neither truncating nor padding: files on the hub carry both."""
+    import tokenizers
+
+    raw = tokenizers.Tokenizer.from_str(serialized)
+    raw.no_truncation()
+    raw.no_padding()
+    return raw
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:
@@ -122,12 +124,7 @@ def tokenizer_fingerprint(tokenizer: Any) -> str:
 
     The post-processor (which adds BOS and EOS), truncation and padding play no part, so they are left out.
     """
-    description = json.loads(raw_tokenizer(tokenizer).to_str())
-    for without_effect in ("post_processor", "truncation", "padding"):
-        description.pop(without_effect, None)
-    description["ppl_assets"] = TOKENIZATION_VERSION
-    canonical = json.dumps(description, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return _prepared(raw_tokenizer(tokenizer).to_str()).fingerprint
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str]) -> TokenizedTexts:
@@ -139,9 +136,8 @@ def tokenize(tokenizer: Any, texts: Sequence[str]) -> TokenizedTexts:
     Raises:
         InputError: the tokenizer is of an unsupported kind, or an element of `texts` is not a str.
     """
-    raw = plain_copy(raw_tokenizer(tokenizer))
-    raw.encode_special_tokens = True
-    byte_level_ids = _byte_level_ids(raw)
+    prepared = _prepared(raw_tokenizer(tokenizer).to_str())
+    raw = prepared.raw
     ids: list[np.ndarray] = [np.empty(0, np.int32)]
     n_tokens, n_bytes, n_bytes_first, lossy = (np.zeros(len(texts), np.int64) for _ in range(4))
     for start in range(0, len(texts), TEXTS_PER_CALL):
@@ -154,7 +150,7 @@ def tokenize(tokenizer: Any, texts: Sequence[str]) -> TokenizedTexts:
             n_bytes[i] = len(texts[i].encode("utf-8", "surrogatepass"))
             lossy[i] = text is None or back != text
             if text and len(encoding):
-                by_name = not lossy[i] and encoding.ids[0] in byte_level_ids
+                by_name = not lossy[i] and encoding.ids[0] in prepared.byte_level_ids
                 n_bytes_first[i] = _first_token_bytes(raw, text, encoding, by_name)
     return TokenizedTexts(
         ids=np.concatenate(ids),
@@ -162,7 +158,7 @@ def tokenize(tokenizer: Any, texts: Sequence[str]) -> TokenizedTexts:
         bytes=n_bytes,
         bytes_first=n_bytes_first,
         lossy=lossy.astype(bool),
-        fingerprint=tokenizer_fingerprint(tokenizer),
+        fingerprint=prepared.fingerprint,
     )
 
 
@@ -228,12 +224,32 @@ def _utf8_or_none(text: object, row: int) -> str | None:
     return text
 
 
-def _byte_level_ids(raw: "tokenizers.Tokenizer") -> frozenset[int]:
-    """The ids whose name has one character per byte (GPT-2's alphabet); added tokens are named by their text."""
-    description = json.loads(raw.to_str())
-    if '"ByteLevel"' not in json.dumps([description["pre_tokenizer"], description["decoder"]]):
-        return frozenset()
-    return frozenset(raw.get_vocab(with_added_tokens=False).values()) - raw.get_added_tokens_decoder().keys()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """What `tokenize` needs of a tokenizer; `byte_level_ids` are those named by one character per byte."""
+
+    raw: "tokenizers.Tokenizer"
+    byte_level_ids: frozenset[int]
+    fingerprint: str
+
+
+# A third of a second for a vocabulary of 50,000: worth keeping where a notebook scores a few texts at a time.
+@lru_cache(maxsize=4)
+def _prepared(serialized: str) -> _Prepared:
+    raw = without_limits(serialized)
+    raw.encode_special_tokens = True
+    description = json.loads(serialized)
+    for without_effect in ("post_processor", "truncation", "padding"):
+        description.pop(without_effect, None)
+    description["ppl_assets"] = TOKENIZATION_VERSION
+    canonical = json.dumps(description, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    byte_level_ids: frozenset[int] = frozenset()
+    if '"ByteLevel"' in json.dumps([description["pre_tokenizer"], description["decoder"]]):
+        # GPT-2's alphabet; added tokens are named by their text.
+        byte_level_ids = (
+            frozenset(raw.get_vocab(with_added_tokens=False).values()) - raw.get_added_tokens_decoder().keys()
+        )
+    return _Prepared(raw=raw, byte_level_ids=byte_level_ids, fingerprint=hashlib.sha256(canonical.encode()).hexdigest())
 
 
 def _first_token_bytes(raw: "tokenizers.Tokenizer", text: str, encoding: Any, byte_level: bool) -> int:

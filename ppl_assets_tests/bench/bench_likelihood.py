@@ -185,9 +185,9 @@ def page(results: dict[str, Any]) -> str:
         f"- texts: {results['chunks']} of {SHORTEST} to {LONGEST} tokens and one of {OUTLIER_TOKENS}, same for all; "
         f"rounds: {results['rounds']} (medians)",
         "",
-        "Memory: the peak of a process above what it held at the beginning. Share of peak: useful operations over those",
-        "of a 1,024-cubed matrix product in the same dtype, measured in the same processes. CPU seconds suffer least from",
-        "what else runs on the machine (load average above).",
+        "Memory: the peak of a process above what it held at the beginning. Share of peak: useful operations over",
+        "those of a 1,024-cubed matrix product in the same dtype, measured in the same processes. CPU seconds suffer",
+        "least from what else runs on the machine (load average above).",
         "",
         "| model | method | dtype | processes | tokens/s | tokens/CPU-s | share of peak | memory MB |",
         "|---|---|---|---|---|---|---|---|",
