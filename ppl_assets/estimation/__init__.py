@@ -5,9 +5,9 @@ error. Ties get mid-ranks; a missing loss leaves its model out of that text alon
 The unit of observation in all inference is the model family: checkpoints and sizes of one recipe are not independent.
 
 `product`, `sign`, `sign_cdf`, `sign_sign`, `spearmanr` take the place of the functions of the same names in the package
-``perplexity-correlations``; `kendall` adds tau-b. `estimate_domains` adds intervals, p-values and stability,
-`signal_gate` says whether the evidence carries a choice at all, `rank_prediction` checks it on held-out families,
-`target_errors` makes errors of task metrics, `effective_models` counts what the pool is worth.
+``perplexity-correlations``; `kendall` adds tau-b and `gumbel` the default estimate. `estimate_domains` adds intervals,
+p-values and stability, `signal_gate` says whether the evidence carries a choice at all, `rank_prediction` checks it on
+held-out families, `target_errors` makes errors of task metrics, `effective_models` counts what the pool is worth.
 
 Modules load numba and scipy inside functions: importing this room costs numpy and nothing else.
 """
@@ -16,6 +16,7 @@ from ppl_assets.estimation.domain_estimates import DomainEstimates, estimate_dom
 from ppl_assets.estimation.gate import GateVerdict, signal_gate
 from ppl_assets.estimation.independence import duplicates, effective_models, gain_of_candidate
 from ppl_assets.estimation.rank_correlation import (
+    gumbel,
     kendall,
     model_counts,
     product,
@@ -42,6 +43,7 @@ __all__ = [
     "sign_sign",
     "spearmanr",
     "kendall",
+    "gumbel",
     "model_counts",
     "estimate_domains",
     "DomainEstimates",

@@ -19,14 +19,11 @@ def _name(names: Sequence[str] | None, kind: str, index: int) -> str:
     return f"{kind} {index}" if names is None else f"{kind} {names[index]!r}"
 
 
-def loss_matrix(
-    X: np.ndarray, *, models: Sequence[str] | None = None, domains: Sequence[str] | None = None
-) -> np.ndarray:
-    """`X` as a two-dimensional float array (float32 stays float32), models by texts.
+def loss_array(X: np.ndarray) -> np.ndarray:
+    """`X` as a two-dimensional float array (float32 stays float32), models by texts, entries unchecked.
 
     Raises:
-        InputError: not two-dimensional, not numeric, fewer than 3 models, no text, keys that repeat or do not fit the
-            shape, or an infinite entry; the first offender is named.
+        InputError: not two-dimensional, not numeric, fewer than 3 models, or no text.
     """
     try:
         x_MD = np.asarray(X)
@@ -39,16 +36,36 @@ def loss_matrix(
         raise InputError(f"losses: found {x_MD.shape[0]} models, expected at least {MIN_MODELS}")
     if x_MD.shape[1] == 0:
         raise InputError("losses: found no text, expected at least one column")
-    keys("model", models, x_MD.shape[0])
-    keys("domain", domains, x_MD.shape[1])
-    if not _sums_are_finite(x_MD) and np.isinf(x_MD).any():
-        model, domain = np.argwhere(np.isinf(x_MD))[0]
-        where = f"{_name(models, 'model', model)}, {_name(domains, 'domain', domain)}"
-        raise InputError(f"losses: found {x_MD[model, domain]} at {where}, expected a finite number or NaN for missing")
     return x_MD
 
 
-def _sums_are_finite(x_MD: np.ndarray) -> bool:
+def loss_matrix(
+    X: np.ndarray, *, models: Sequence[str] | None = None, domains: Sequence[str] | None = None
+) -> np.ndarray:
+    """`loss_array` with its entries and keys checked.
+
+    Raises:
+        InputError: as `loss_array`; keys that repeat or do not fit the shape; an infinite entry, the first one named.
+    """
+    x_MD = loss_array(X)
+    keys("model", models, x_MD.shape[0])
+    keys("domain", domains, x_MD.shape[1])
+    if not sums_are_finite(x_MD):
+        refuse_infinite(x_MD, models=models, domains=domains)
+    return x_MD
+
+
+def refuse_infinite(
+    x_MD: np.ndarray, *, models: Sequence[str] | None = None, domains: Sequence[str] | None = None
+) -> None:
+    """Raise `InputError` naming the first infinite entry, if there is one."""
+    if np.isinf(x_MD).any():
+        model, domain = np.argwhere(np.isinf(x_MD))[0]
+        where = f"{_name(models, 'model', model)}, {_name(domains, 'domain', domain)}"
+        raise InputError(f"losses: found {x_MD[model, domain]} at {where}, expected a finite number or NaN for missing")
+
+
+def sums_are_finite(x_MD: np.ndarray) -> bool:
     """True only where every entry is finite: one pass at the speed of memory, without a mask of the matrix."""
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(np.ones(x_MD.shape[0], x_MD.dtype) @ x_MD).all())

@@ -21,7 +21,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ppl_assets.estimation.inputs import errors_by_target, loss_matrix
+from ppl_assets.estimation.inputs import errors_by_target, loss_array, loss_matrix, refuse_infinite, sums_are_finite
+from ppl_assets.estimation.scores import column_scores
 
 BLOCK = 65_536  # columns at a time: 24 MB of float32 losses for 90 models
 
@@ -39,12 +40,12 @@ def product(X: np.ndarray, y: np.ndarray) -> np.ndarray:
     Raises:
         InputError: shapes that do not fit, infinite losses, errors that are not finite, fewer than 3 models.
     """
-    return _estimate(X, y, lambda x_MD, y_TM: _linear(x_MD, y_TM, pairwise=False))
+    return _estimate(X, y, lambda x_MD, y_TM, present_MD: _linear(x_MD, y_TM, present_MD, pairwise=False))
 
 
 def sign(X: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Mean over model pairs of ``sign(y_g - y_k) (x_g - x_k)``: robust to outliers in y only. See `product`."""
-    return _estimate(X, y, lambda x_MD, y_TM: _linear(x_MD, y_TM, pairwise=True))
+    return _estimate(X, y, lambda x_MD, y_TM, present_MD: _linear(x_MD, y_TM, present_MD, pairwise=True))
 
 
 def sign_cdf(X: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -52,22 +53,31 @@ def sign_cdf(X: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     Without ties it is `spearmanr` times (N + 1) / 3N. See `product` for arguments.
     """
-    return _estimate(X, y, lambda x_MD, y_TM: _from_ranks(x_MD, y_TM, normalised=False))
+    return _estimate(X, y, lambda x_MD, y_TM, present_MD: _from_ranks(x_MD, y_TM, present_MD, normalised=False))
 
 
 def spearmanr(X: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Spearman's rho of every text with every target, mid-ranks for ties. See `product` for arguments."""
-    return _estimate(X, y, lambda x_MD, y_TM: _from_ranks(x_MD, y_TM, normalised=True))
+    return _estimate(X, y, lambda x_MD, y_TM, present_MD: _from_ranks(x_MD, y_TM, present_MD, normalised=True))
+
+
+def gumbel(X: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Correlation of the ranks of the error with Gumbel scores of the losses (`scores`): the default estimate.
+
+    Losses near the best count more than losses near the worst. Perfect agreement gives a little less than 1 (0.94 for
+    many models), since scores and ranks are not proportional. See `product` for arguments.
+    """
+    return _estimate(X, y, _from_scores)
 
 
 def sign_sign(X: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Mean over pairs of ``sign(y_g - y_k) sign(x_g - x_k)``: Kendall's tau-a. See `product` for arguments."""
-    return _estimate(X, y, lambda x_MD, y_TM: _from_pairs(x_MD, y_TM, tied_apart=False))
+    return _estimate(X, y, lambda x_MD, y_TM, present_MD: _from_pairs(x_MD, y_TM, present_MD, tied_apart=False))
 
 
 def kendall(X: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Kendall's tau-b: concordant minus discordant pairs over the geometric mean of pairs untied in x and in y."""
-    return _estimate(X, y, lambda x_MD, y_TM: _from_pairs(x_MD, y_TM, tied_apart=True))
+    return _estimate(X, y, lambda x_MD, y_TM, present_MD: _from_pairs(x_MD, y_TM, present_MD, tied_apart=True))
 
 
 def model_counts(X: np.ndarray) -> np.ndarray:
@@ -94,30 +104,36 @@ def target_ranks(y_M: np.ndarray, present_MD: np.ndarray | None) -> np.ndarray:
     return np.where(present_MD, sign_MM @ present_MD.astype(np.float32), 0).astype(np.float64)
 
 
-def _estimate(X: np.ndarray, y: np.ndarray, statistic: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-    """Run `statistic` (texts of a block x targets) over blocks of columns and shape the answer like `y`."""
-    x_MD = loss_matrix(X)
+Statistic = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
+
+
+def _estimate(X: np.ndarray, y: np.ndarray, statistic: Statistic) -> np.ndarray:
+    """Run `statistic` (block of losses, errors by target, what is present) over blocks; shape the answer like `y`."""
+    x_MD = loss_array(X)
     y_TM = errors_by_target(y, x_MD.shape[0])
     n_texts = x_MD.shape[1]
     estimate_TD = np.empty((len(y_TM), n_texts))
     with np.errstate(invalid="ignore", divide="ignore"):
         for start in range(0, n_texts, BLOCK):
-            block = slice(start, min(start + BLOCK, n_texts))
-            estimate_TD[:, block] = statistic(x_MD[:, block], y_TM)
-    flat = y_TM.min(axis=1) == y_TM.max(axis=1)
-    estimate_TD[flat] = np.nan
-    constant = int(np.isnan(estimate_TD[~flat]).any(axis=0).sum()) if not flat.all() else 0
-    if flat.any():
-        warnings.warn(f"{flat.sum()} target(s) do not vary over models: their estimates are NaN", stacklevel=3)
-    if constant:
-        warnings.warn(f"{constant} text(s) do not vary over the models that have them: NaN", stacklevel=3)
+            block = x_MD[:, start : start + BLOCK]
+            present_MD = None
+            if not sums_are_finite(block):
+                refuse_infinite(x_MD)
+                present_MD = ~np.isnan(block)
+            estimate_TD[:, start : start + BLOCK] = statistic(block, y_TM, present_MD)
+    _warn_of_constants(estimate_TD, y_TM)
     return estimate_TD[0] if np.ndim(y) == 1 else estimate_TD.T
 
 
-def _present(x_MD: np.ndarray) -> np.ndarray | None:
-    """Which losses are there; None where all are."""
-    missing = np.isnan(x_MD)
-    return ~missing if missing.any() else None
+def _warn_of_constants(estimate_TD: np.ndarray, y_TM: np.ndarray) -> None:
+    if not np.isnan(estimate_TD).any():
+        return
+    flat = y_TM.min(axis=1) == y_TM.max(axis=1)
+    constant = int(np.isnan(estimate_TD[~flat]).any(axis=0).sum()) if not flat.all() else 0
+    if flat.any():
+        warnings.warn(f"{flat.sum()} target(s) do not vary over models: their estimates are NaN", stacklevel=4)
+    if constant:
+        warnings.warn(f"{constant} text(s) do not vary over the models that have them: NaN", stacklevel=4)
 
 
 def _constant(x_MD: np.ndarray) -> np.ndarray:
@@ -131,62 +147,108 @@ def _constant(x_MD: np.ndarray) -> np.ndarray:
     return constant
 
 
-def _linear(x_MD: np.ndarray, y_TM: np.ndarray, *, pairwise: bool) -> np.ndarray:
+def _linear(x_MD: np.ndarray, y_TM: np.ndarray, present_MD: np.ndarray | None, *, pairwise: bool) -> np.ndarray:
     """`product`, or `sign` where `pairwise`: weighted sums of the losses themselves."""
     from ppl_assets.estimation.rank_kernels import weighted_sums
 
     n_models = len(x_MD)
-    present_MD = _present(x_MD)
+    weight_TM = np.array([target_ranks(y, None)[:, 0] for y in y_TM]) if pairwise else y_TM
     if present_MD is None:
-        weight_TM = np.array([target_ranks(y, None)[:, 0] for y in y_TM]) if pairwise else y_TM
         estimate_TD = np.zeros((len(y_TM), x_MD.shape[1]))
         weighted_sums(x_MD, weight_TM, estimate_TD)
         estimate_TD *= 2 / (n_models * (n_models - 1)) if pairwise else 1 / n_models
+        estimate_TD[y_TM.min(axis=1) == y_TM.max(axis=1)] = np.nan
     else:
-        filled_MD = np.where(present_MD, x_MD, 0)
-        n_D = present_MD.sum(axis=0)
-        scale_D = 2 / (n_D * (n_D - 1.0)) if pairwise else 1.0 / n_D
-        weights = (target_ranks(y, present_MD) if pairwise else y[:, None] for y in y_TM)
-        estimate_TD = np.array([(weight * filled_MD).sum(axis=0) * scale_D for weight in weights])
+        estimate_TD = _linear_with_gaps(x_MD, y_TM, present_MD, pairwise=pairwise)
     estimate_TD[:, _constant(x_MD)] = np.nan
     return estimate_TD
 
 
-def _from_ranks(x_MD: np.ndarray, y_TM: np.ndarray, *, normalised: bool) -> np.ndarray:
-    """`spearmanr` where `normalised`, else `sign_cdf`: products of ranks, exact integers in float64."""
-    rank_MD = centred_ranks(x_MD).astype(np.float64)
-    present_MD = _present(x_MD)
-    square_D = np.einsum("md,md->d", rank_MD, rank_MD)
-    n_D = np.full(x_MD.shape[1], len(x_MD)) if present_MD is None else present_MD.sum(axis=0)
-    estimate_TD = np.empty((len(y_TM), x_MD.shape[1]))
-    target_TM1 = [target_ranks(y, present_MD) for y in y_TM]
-    for t, target in enumerate(target_TM1):
-        net_D = target[:, 0] @ rank_MD if present_MD is None else (target * rank_MD).sum(axis=0)
-        scale_D = np.sqrt((target**2).sum(axis=0) * square_D) if normalised else n_D**2 * (n_D - 1.0)
-        estimate_TD[t] = np.where(square_D > 0, net_D / scale_D, np.nan)
+def _linear_with_gaps(x_MD: np.ndarray, y_TM: np.ndarray, present_MD: np.ndarray, *, pairwise: bool) -> np.ndarray:
+    filled_MD = np.where(present_MD, x_MD, 0).astype(np.float64)
+    n_D = present_MD.sum(axis=0)
+    rank_TMD = [target_ranks(y, present_MD) for y in y_TM]
+    weights = rank_TMD if pairwise else y_TM[:, :, None]
+    scale_D = 2 / (n_D * (n_D - 1.0)) if pairwise else 1.0 / n_D
+    estimate_TD = np.array([(weight * filled_MD).sum(axis=0) * scale_D for weight in weights])
+    # Errors that are all equal among the models of a text say nothing about it.
+    estimate_TD[~np.array([rank_MD.any(axis=0) for rank_MD in rank_TMD])] = np.nan
     return estimate_TD
 
 
-def _from_pairs(x_MD: np.ndarray, y_TM: np.ndarray, *, tied_apart: bool) -> np.ndarray:
+def _from_ranks(x_MD: np.ndarray, y_TM: np.ndarray, present_MD: np.ndarray | None, *, normalised: bool) -> np.ndarray:
+    """`spearmanr` where `normalised`, else `sign_cdf`: products of ranks, exact whole numbers."""
+    from ppl_assets.estimation.rank_kernels import rank_products
+
+    rank_MD = centred_ranks(x_MD)
+    n_models, n_texts = x_MD.shape
+    net_TD, square_D = _sums(n_models, len(y_TM), n_texts)
+    target_TMD = [target_ranks(y, present_MD) for y in y_TM]
+    if present_MD is None:
+        rank_products(rank_MD, np.array(target_TMD, square_D.dtype)[:, :, 0], net_TD, square_D)
+        n_D = n_models
+    else:
+        rank_products(rank_MD, np.zeros((0, n_models), square_D.dtype), net_TD, square_D)
+        net_TD = np.array([(target * rank_MD).sum(axis=0) for target in target_TMD])
+        n_D = present_MD.sum(axis=0)
+    square_TD = np.array([(target**2).sum(axis=0) for target in target_TMD]) * square_D.astype(np.float64)
+    scale = np.sqrt(square_TD) if normalised else n_D**2 * (n_D - 1.0)
+    return np.where(square_TD > 0, net_TD.astype(np.float64) / scale, np.nan)
+
+
+def _sums(n_models: int, n_targets: int, n_texts: int) -> tuple[np.ndarray, np.ndarray]:
+    """Zeros for sums of products of ranks, in the smallest float type that holds them exactly."""
+    kind = np.float32 if n_models**3 / 3 < 2**24 else np.float64
+    return np.zeros((n_targets, n_texts), kind), np.zeros(n_texts, kind)
+
+
+def _from_scores(x_MD: np.ndarray, y_TM: np.ndarray, present_MD: np.ndarray | None) -> np.ndarray:
+    """`gumbel`: products of scores and ranks."""
+    score_MD = column_scores(centred_ranks(x_MD), present_MD, "gumbel")
+    square_D = np.einsum("md,md->d", score_MD, score_MD)
+    estimate_TD = np.empty((len(y_TM), x_MD.shape[1]))
+    for t, y_M in enumerate(y_TM):
+        target = target_ranks(y_M, present_MD)
+        net_D = target[:, 0] @ score_MD if present_MD is None else (target * score_MD).sum(axis=0)
+        estimate_TD[t] = net_D / np.sqrt((target**2).sum(axis=0) * square_D)
+    estimate_TD[:, _constant(x_MD)] = np.nan
+    return estimate_TD
+
+
+def _from_pairs(x_MD: np.ndarray, y_TM: np.ndarray, present_MD: np.ndarray | None, *, tied_apart: bool) -> np.ndarray:
     """`kendall` where `tied_apart`, else `sign_sign`: counts of concordant pairs, exact integers."""
-    from ppl_assets.estimation.rank_kernels import concordance
+    from ppl_assets.estimation.rank_kernels import concordance, untied_pairs
 
     n_models, n_texts = x_MD.shape
-    rank_MD = centred_ranks(x_MD)
-    present_MD = _present(x_MD)
-    if present_MD is not None:
-        rank_MD[~present_MD] = np.iinfo(rank_MD.dtype).min
-    later, earlier = np.tril_indices(n_models, -1)
-    sign_TP = np.sign(y_TM[:, later] - y_TM[:, earlier]).astype(np.int32)
-    net_TD, untied_x_D = np.zeros((len(y_TM), n_texts), np.int32), np.zeros(n_texts, np.int32)
-    concordance(rank_MD, sign_TP, net_TD, untied_x_D)
+    # Ranks of one byte compare faster than losses, but only losses know which of them are missing.
+    value_MD = centred_ranks(x_MD) if present_MD is None else np.ascontiguousarray(x_MD)
+    net_TD, untied_x_D = np.zeros((len(y_TM), n_texts), np.int64), np.full(n_texts, n_models * (n_models - 1) // 2)
+    for y_M, net_D in zip(y_TM, net_TD, strict=True):
+        order = np.argsort(y_M, kind="stable")
+        concordance(value_MD, order, np.searchsorted(y_M[order], y_M[order]), net_D)
+    tied = _tied_columns(value_MD)
+    untied_tied_D = np.zeros(len(tied), np.int64)
+    untied_pairs(np.ascontiguousarray(value_MD[:, tied]), untied_tied_D)
+    untied_x_D[tied] = untied_tied_D
     if present_MD is None:
         pairs = n_models * (n_models - 1) / 2
-        untied_y = np.abs(sign_TP).sum(axis=1)[:, None]
+        untied_y = np.array([[(y[:, None] < y[None, :]).sum()] for y in y_TM])
     else:
         n_D, here_MD = present_MD.sum(axis=0), present_MD.astype(np.float64)
         pairs = n_D * (n_D - 1) / 2
         differ_TMM = [(y[:, None] != y[None, :]).astype(np.float64) for y in y_TM]
         untied_y = np.array([(here_MD * (differ_MM @ here_MD)).sum(axis=0) / 2 for differ_MM in differ_TMM])
     scale = np.sqrt(untied_x_D * untied_y.astype(np.float64)) if tied_apart else pairs
-    return np.where(untied_x_D > 0, net_TD / scale, np.nan)
+    return np.where((untied_x_D > 0) & (untied_y > 0), net_TD / scale, np.nan)
+
+
+def _tied_columns(value_MD: np.ndarray) -> np.ndarray:
+    """Columns with a tie or a gap. Ranks without ties have one sum of squares, (n^3 - n) / 3, and any tie lowers it."""
+    if value_MD.dtype.kind == "f":
+        return np.arange(value_MD.shape[1])
+    from ppl_assets.estimation.rank_kernels import rank_products
+
+    n_models, n_texts = value_MD.shape
+    no_target, square_D = _sums(n_models, 0, n_texts)
+    rank_products(value_MD, np.zeros((0, n_models), square_D.dtype), no_target, square_D)
+    return np.flatnonzero(square_D < (n_models**3 - n_models) // 3)

@@ -31,43 +31,94 @@ def pairwise_ranks(x_MD: np.ndarray, rank_MD: np.ndarray) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def concordance(rank_MD: np.ndarray, sign_TP: np.ndarray, net_TD: np.ndarray, untied_D: np.ndarray) -> None:
-    """Kendall's numerator: sum over model pairs i > j of ``sign_tij sign(x_i - x_j)``; and pairs untied in x.
+def concordance(value_MD: np.ndarray, order: np.ndarray, lower: np.ndarray, net_D: np.ndarray) -> None:
+    """Kendall's numerator: add, over pairs of models with different errors, 1 where losses agree and -1 where they do
+    not.
 
-    `sign_TP` holds sign(y_i - y_j) in the order (1,0), (2,0), (2,1), ... A missing loss must be marked by the lowest
-    integer of the rank's type: its pairs count for nothing.
+    `order` sorts the models by error and `lower` counts, per place, the models of strictly lower error. Values are
+    losses or their ranks; NaN agrees with nothing.
     """
-    n_models, n_columns = rank_MD.shape
-    n_targets = sign_TP.shape[0]
-    missing = np.iinfo(rank_MD.dtype).min
-    step = np.empty(TILE, np.int32)
+    n_columns = value_MD.shape[1]
+    wide = np.zeros(TILE, np.int16)
+    narrow = np.zeros(TILE, np.int8)
     for start in range(0, n_columns, TILE):
-        stop = min(start + TILE, n_columns)
-        pair = 0
-        for i in range(n_models):
-            for j in range(i):
-                for d in range(start, stop):
-                    a, b = rank_MD[i, d], rank_MD[j, d]
-                    known = (a != missing) & (b != missing)
-                    step[d - start] = ((a > b) - (a < b)) * known
-                for d in range(start, stop):
-                    untied_D[d] += abs(step[d - start])
-                for t in range(n_targets):
-                    sign = sign_TP[t, pair]
-                    if sign != 0:
-                        for d in range(start, stop):
-                            net_TD[t, d] += sign * step[d - start]
-                pair += 1
+        width = min(TILE, n_columns - start)
+        for place in range(len(order)):
+            a = value_MD[order[place], start : start + width]
+            wide[:] = 0
+            # A byte holds 127 comparisons; more are carried over.
+            for first in range(0, lower[place], 127):
+                narrow[:] = 0
+                for other in range(first, min(first + 127, lower[place])):
+                    b = value_MD[order[other], start : start + width]
+                    for d in range(width):
+                        narrow[d] += a[d] > b[d]
+                        narrow[d] -= a[d] < b[d]
+                for d in range(width):
+                    wide[d] += narrow[d]
+            for d in range(width):
+                net_D[start + d] += wide[d]
 
 
 @numba.njit(cache=True, nogil=True)
+def untied_pairs(value_MD: np.ndarray, count_D: np.ndarray) -> None:
+    """Add to `count_D` the pairs of models whose values are there and differ."""
+    n_models, n_columns = value_MD.shape
+    for i in range(n_models):
+        for j in range(i):
+            for d in range(n_columns):
+                count_D[d] += (value_MD[i, d] > value_MD[j, d]) | (value_MD[i, d] < value_MD[j, d])
+
+
+@numba.njit(cache=True, nogil=True)
+def rank_products(rank_MD: np.ndarray, target_TM: np.ndarray, net_TD: np.ndarray, square_D: np.ndarray) -> None:
+    """Add sums over models of rank times target rank, and of squared ranks, in the float type of `square_D`.
+
+    Whole numbers, so exact in float32 while they stay below 2^24: sums are at most (M^3 - M) / 3, 368 models.
+    """
+    n_models, n_columns = rank_MD.shape
+    row = np.empty(TILE, square_D.dtype)
+    for start in range(0, n_columns, TILE):
+        width = min(TILE, n_columns - start)
+        for k in range(n_models):
+            for d in range(width):
+                row[d] = rank_MD[k, start + d]
+            for d in range(width):
+                square_D[start + d] += row[d] * row[d]
+            for t in range(len(target_TM)):
+                target = target_TM[t, k]
+                for d in range(width):
+                    net_TD[t, start + d] += target * row[d]
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract"})
 def weighted_sums(x_MD: np.ndarray, weight_TM: np.ndarray, sum_TD: np.ndarray) -> None:
-    """``sum_td += sum_k weight_tk x_kd`` with float64 accumulation whatever the storage type of `x_MD`."""
+    """``sum_td += sum_k weight_tk x_kd``, accumulated in float64 whatever the storage type of `x_MD`.
+
+    Six models at a time: the sums are then read and written once for six rows of losses, at the speed of memory.
+    """
     n_models, n_columns = x_MD.shape
+    whole = n_models - n_models % 6
     for start in range(0, n_columns, TILE):
         stop = min(start + TILE, n_columns)
-        for k in range(n_models):
-            for t in range(weight_TM.shape[0]):
+        for k in range(0, whole, 6):
+            x0, x1, x2 = x_MD[k, start:stop], x_MD[k + 1, start:stop], x_MD[k + 2, start:stop]
+            x3, x4, x5 = x_MD[k + 3, start:stop], x_MD[k + 4, start:stop], x_MD[k + 5, start:stop]
+            for t in range(len(weight_TM)):
+                w0, w1, w2 = weight_TM[t, k], weight_TM[t, k + 1], weight_TM[t, k + 2]
+                w3, w4, w5 = weight_TM[t, k + 3], weight_TM[t, k + 4], weight_TM[t, k + 5]
+                sum_D = sum_TD[t, start:stop]
+                for d in range(stop - start):
+                    sum_D[d] += (
+                        w0 * np.float64(x0[d])
+                        + w1 * np.float64(x1[d])
+                        + w2 * np.float64(x2[d])
+                        + w3 * np.float64(x3[d])
+                        + w4 * np.float64(x4[d])
+                        + w5 * np.float64(x5[d])
+                    )
+        for k in range(whole, n_models):
+            for t in range(len(weight_TM)):
                 weight = weight_TM[t, k]
                 for d in range(start, stop):
                     sum_TD[t, d] += weight * np.float64(x_MD[k, d])
