@@ -161,7 +161,7 @@ def test_prices_of_bounds_need_the_linear_projection():
     held = candidates([0.5, 0.1], [1.0, 1.0], ["en", "de"])
     objective = Objective(projection="kl", bounds=(GroupBound(attribute="language", label="de", floor=0.4),))
     mixture = mix(held, budget=100, objective=objective)
-    with pytest.raises(InputError, match="need objective.projection 'linear', found 'kl'"):
+    with pytest.raises(InputError, match=r"need objective\.projection 'linear', found 'kl'"):
         shadow_prices(held, mixture, budget=100, objective=objective)
 
 
