@@ -1,19 +1,21 @@
 """What every test shares: Dagster without telemetry, a state of its own, and a study that runs in seconds."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from ppl_assets_tests.studies import write_import_study
 
+# Read when huggingface_hub is imported, which test modules do: no test waits for a hub that it cannot reach.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch, tmp_path_factory):
-    """No test sees this machine's study, state or Dagster home, and none reaches a model hub."""
+def _own_environment(monkeypatch):
+    """No test sees this machine's study, state or Dagster home."""
     for variable in ("PPL_STATE_DIR", "PPL_STUDY", "DAGSTER_HOME", "PPL_GPU_EXECUTOR"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HOME", str(tmp_path_factory.getbasetemp() / "hub"))
 
 
 @pytest.fixture

@@ -117,21 +117,20 @@ class Step:
             )
             versions.append(footer.data_version)
         first = frames[RECIPES[self.asset].tables[0]]
-        described = {
+        described: dict[str, Any] = {
             "dagster/row_count": first.height,
             "preview": dg.MetadataValue.md(preview(first)),
             "fingerprint": self.fingerprint,
             "seconds": cost["seconds"],
+            **(metadata or {}),
         }
-        return dg.MaterializeResult(
-            metadata={**described, **(metadata or {})}, data_version=dg.DataVersion("-".join(versions)[:100])
-        )
+        return dg.MaterializeResult(metadata=described, data_version=dg.DataVersion("-".join(versions)))
 
     def publish_file(self, path: Path, *, metadata: Mapping[str, Any] | None = None) -> dg.MaterializeResult:
         """Record a file that the asset has put in place."""
         name = str(path.relative_to(self.workspace.settings.state))
         row = {"artifact": self.asset, "file": name, "bytes": path.stat().st_size}
-        described = {"path": dg.MetadataValue.path(path), **(metadata or {})}
+        described: dict[str, Any] = {"path": dg.MetadataValue.path(path), **(metadata or {})}
         return self.publish({"artifacts": pl.DataFrame([row])}, metadata=described)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from ppl_assets.errors import InputError
+from ppl_assets.registry.hub import pinned_commit
 from ppl_assets.registry.identity import count_parameters, local_revision, weights_digest
 from ppl_assets.schema import TABLES
 from ppl_assets.study import Study
@@ -64,7 +65,7 @@ def _stated(model: Model, study: Study, imported: pl.DataFrame, cache: Path) -> 
             raise InputError(f"model {model.slug!r}: {folder}: no such folder")
         if model.revision is None:
             raise InputError(f"model {model.slug!r}: revision is missing; expected a pinned commit, branch or tag")
-        return row
+        return row | {"revision": pinned_commit(model.slug, model.source, model.revision)}
     check_folder(folder, model.slug)
     return row | {
         "source": str(folder),

@@ -35,7 +35,8 @@ def model_source(study: Study, zoo_folder: Path, model: dict[str, Any]) -> Model
         )
     else:
         folder = study.path(stated.source)
-        location, revision = (str(folder), None) if folder.is_dir() else (stated.source, stated.revision)
+        # Of a repository the commit that the registry found, so that a moved branch cannot mix two models.
+        location, revision = (str(folder), None) if folder.is_dir() else (stated.source, model["revision"])
     return ModelSource(
         location=location,
         revision=revision,

@@ -33,7 +33,7 @@ class PythonPackages(Section):
 
 
 class Files(Section):
-    """Pages in files: one row is one page. A column `meta.url` is the key `url` of the struct or JSON text in `meta`."""
+    """Pages in files: one row is one page. The column `meta.url` is the key `url` of the struct or JSON in `meta`."""
 
     kind: Literal["parquet", "jsonl"] = Field(description="jsonl may be plain, .gz or .zst")
     paths: tuple[str, ...] = Field(min_length=1, description="files or glob patterns, relative to the study file")

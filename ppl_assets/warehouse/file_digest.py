@@ -14,8 +14,9 @@ from ppl_assets.warehouse.lake import replace_file
 def file_digest(path: Path, cache: Path) -> str:
     """Hex SHA-256 of a file's content; `cache` is the folder of remembered digests."""
     status = path.stat()
-    stamp = [str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ino]
-    entry = cache / f"{hashlib.sha256(stamp[0].encode()).hexdigest()[:32]}.json"
+    name = str(path.absolute())
+    stamp = [name, status.st_size, status.st_mtime_ns, status.st_ino]
+    entry = cache / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
     if entry.is_file():
         remembered = json.loads(entry.read_text())
         if remembered["stamp"] == stamp:
