@@ -122,8 +122,11 @@ def group_chart(groups: pl.DataFrame, word: str) -> Spec:
 
 
 def evidence_domains(rows: pl.DataFrame) -> list[str]:
-    """Domains whose models are shown one by one: those with the largest weight, and the three lowest estimates."""
+    """Domains whose models are shown one by one: those with the largest weights and, last, the three lowest estimates;
+    all where they are few."""
     known = rows.filter(pl.col("estimate").is_not_null())
+    if known.height < EVIDENCE_DOMAINS:
+        return known["domain"].to_list()
     top = known.head(EVIDENCE_DOMAINS - 3)["domain"].to_list()
     low = known.filter(~pl.col("domain").is_in(top)).sort("estimate", "domain")["domain"].to_list()[:3]
     return top + low

@@ -91,6 +91,7 @@ class TargetView:
     groups: list[tuple[str, list[dict[str, Any]]]]
     predictions: list[tuple[str, float | None]]
     evidence_domains: list[str]
+    lowest_listed: bool
     charts: Mapping[str, charts.Spec]
 
 
@@ -129,6 +130,7 @@ def _target_view(data: ReportData, target: str) -> TargetView:
         groups=groups,
         predictions=data.predictions(target),
         evidence_domains=evidence,
+        lowest_listed=len(evidence) == charts.EVIDENCE_DOMAINS,
         charts=drawn,
     )
 

@@ -15,6 +15,7 @@ from scipy.stats import spearmanr
 
 from ppl_assets.errors import InputError
 from ppl_assets.report import ReportData, render
+from ppl_assets.report.charts import evidence_domains
 from ppl_assets.report.data import COLUMNS
 from ppl_assets.report.page import FORMATS
 from ppl_assets_tests.report.worlds import PUBLISHED, drawn_world, published_world
@@ -146,6 +147,16 @@ def test_every_domain_that_can_be_chosen_has_its_losses_in_the_page(page):
         if name.startswith("evidence"):
             assert set(chart["params"][0]["bind"]["options"]) <= known
             assert chart["params"][0]["value"] in chart["params"][0]["bind"]["options"]
+
+
+def test_the_list_of_domains_ends_with_the_lowest_estimates(world):
+    rows = world.domain_rows("qa")
+    listed = evidence_domains(rows)
+    assert len(listed) == len(set(listed)) == 20
+    assert listed[:17] == rows["domain"].to_list()[:17]
+    assert set(listed[17:]) == set(rows.sort("estimate")["domain"].to_list()[:3])
+    few = rows.head(8)
+    assert evidence_domains(few) == few["domain"].to_list()
 
 
 def test_every_chart_compiles(page):

@@ -9,3 +9,8 @@
   }
   document.documentElement.dataset.drawn = "yes";
 })();
+
+// Paper cannot be clicked.
+addEventListener("beforeprint", () => {
+  for (const folded of document.querySelectorAll("details")) folded.open = true;
+});
