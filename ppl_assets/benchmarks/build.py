@@ -2,7 +2,10 @@
 
 An item is a window of a page: a context of at most so many bytes, and its continuation of exactly so many. A task of
 form ``choice`` asks which of four continuations is the right one (accuracy; 0.25 by chance); the three wrong ones are
-real continuations from other pages of the same domains, of the same length in bytes. A task of form ``continuation``
+real continuations from other pages of the same domains, of the same length in bytes. The likeliest option decides
+(``acc``), or the one that the context makes more likely by most (``acc_mutual_info``): small models are at chance by
+the first, since options differ more in how common their words are than a short context tells (measured: 0.29 and 0.23
+for two models of a million parameters that the second tells apart as 0.69 and 0.42). A task of form ``continuation``
 asks what the right one costs: bits per byte of the continuation, its context given.
 
 Windows are cut where a word begins, behind a character that is no space, where every common tokenizer cuts as well:
@@ -198,6 +201,7 @@ metric_list:
   - {metric: acc, aggregation: mean, higher_is_better: true}
   - {metric: acc_norm, aggregation: mean, higher_is_better: true}
   - {metric: acc_bytes, aggregation: mean, higher_is_better: true}
+  - {metric: acc_mutual_info, aggregation: mean, higher_is_better: true}
 """
     else:
         form = f"""\

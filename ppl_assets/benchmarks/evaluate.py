@@ -184,15 +184,20 @@ def _wrapped(loaded: LoadedModel, batch_size: int, progress: Report | None) -> A
 
         def _loglikelihood_tokens(self, requests: list[Any], disable_tqdm: bool = False, **options: Any) -> Any:
             self.total, self.done, self.began = len(requests), 0, time.monotonic()
-            return super()._loglikelihood_tokens(requests, disable_tqdm=True, **options)
+            answers = super()._loglikelihood_tokens(requests, disable_tqdm=True, **options)
+            self.tell(self.total - self.done)  # requests that differ in their last token alone shared a forward pass
+            return answers
 
         def _model_call(self, inps: torch.Tensor, **options: Any) -> Any:
             logits = super()._model_call(inps, **options)
-            self.done += len(inps)
+            self.tell(len(inps))
+            return logits
+
+        def tell(self, more: int) -> None:
+            self.done += more
             if progress and self.total:
                 seconds = time.monotonic() - self.began
                 progress(Progress(done=self.done, total=self.total, unit="requests", seconds=seconds))
-            return logits
 
         def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> Any:
             return super().generate_until(requests, disable_tqdm=True)
@@ -244,6 +249,8 @@ def _quiet() -> Iterator[None]:
             (lm_eval.api.task, "tqdm", partial(lm_eval.api.task.tqdm, disable=True)),
             # Asks pip, gcc and the driver for their versions: 3 s in each evaluation, for a report that nobody reads.
             (lm_eval.evaluator, "add_env_info", lambda storage: None),
+            # Asks git about the current folder, and git complains on the terminal where that is no repository.
+            (lm_eval.evaluator, "get_git_commit_hash", lambda: None),
         ):
             stack.callback(setattr, module, name, getattr(module, name))
             setattr(module, name, value)

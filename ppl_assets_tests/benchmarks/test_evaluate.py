@@ -20,6 +20,7 @@ from ppl_assets.likelihood.loading import LoadedModel, load_model
 from ppl_assets.progress import Progress
 from ppl_assets.registry import ModelSource
 from ppl_assets.study.schema import BuiltTask, Target, TargetTask
+from ppl_assets.training.tokenizer import END_OF_TEXT
 from ppl_assets_tests.benchmarks.pages import corpus
 from ppl_assets_tests.training.zoos import train
 
@@ -32,6 +33,7 @@ BUILT = (
     ),
 )
 NAMES = [built.task for built in BUILT]
+METRICS = ("acc", "acc_bytes", "acc_mutual_info", "acc_norm")
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +68,11 @@ def value(scores: pl.DataFrame, task: str, metric: str, column: str = "value") -
 
 def log_likelihood(loaded: LoadedModel, context: str, continuation: str) -> float:
     """Nats, one text at a time, token by token."""
-    before = loaded.tokenizer.encode(context)
+    before = [0] if context == END_OF_TEXT else loaded.tokenizer.encode(context)
     after = loaded.tokenizer.encode(continuation)
     ids = torch.tensor([before + after])
-    assert before + after == loaded.tokenizer.encode(context + continuation)  # no token straddles the two
+    # No token straddles the two.
+    assert context == END_OF_TEXT or before + after == loaded.tokenizer.encode(context + continuation)
     with torch.no_grad():
         logits = loaded.model(ids).logits[0].double()
     total = 0.0
@@ -100,6 +103,18 @@ def test_accuracy_is_the_share_of_items_whose_right_option_is_the_likeliest(load
     assert value(scores, task, "acc", "samples") == 25
 
 
+@pytest.mark.parametrize("task", ["code_choice", "prose_choice"])
+def test_by_mutual_information_the_option_that_the_context_helps_most_is_chosen(loaded, tasks, scores, task) -> None:
+    right = []
+    for item in items(tasks, task):
+        gains = [
+            log_likelihood(loaded, item["context"], choice) - log_likelihood(loaded, END_OF_TEXT, choice)
+            for choice in item["choices"]
+        ]
+        right.append(max(gains) == gains[item["label"]])
+    assert value(scores, task, "acc_mutual_info") == np.mean(right)
+
+
 def test_bits_per_byte_is_the_cost_of_the_continuations_over_their_bytes(loaded, tasks, scores) -> None:
     costs = [
         -log_likelihood(loaded, item["context"], item["continuation"]) / math.log(2)
@@ -114,7 +129,7 @@ def test_bits_per_byte_is_the_cost_of_the_continuations_over_their_bytes(loaded,
 
 def test_rows_are_ordered_and_name_metrics_without_a_filter(scores: pl.DataFrame) -> None:
     assert scores.select("task", "metric").rows() == [
-        *((task, metric) for task in ("code_choice", "prose_choice") for metric in ("acc", "acc_bytes", "acc_norm")),
+        *((task, metric) for task in ("code_choice", "prose_choice") for metric in METRICS),
         ("prose_cost", "bits_per_byte"),
     ]
 
@@ -156,10 +171,10 @@ def test_evaluation_is_quiet_reports_progress_and_leaves_lm_eval_as_it_was(loade
     evaluate(loaded, ["code_choice"], task_folders=[tasks], progress=seen.append)
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
-    assert [report.total for report in seen] == [100] * len(seen)
+    assert [report.total for report in seen] == [200] * len(seen)  # each option with and without the context
     done = [report.done for report in seen]
     assert done == sorted(done)
-    assert 90 <= done[-1] <= 100  # options that differ in their last token alone share a request
+    assert done[-1] == 200
     assert lm_eval.api.task.tqdm is bars
     assert logging.getLogger("lm_eval").level == level
 
