@@ -43,14 +43,15 @@ class LineDisplay(Display):
         if now - self._last.setdefault(key, now) < _SECONDS_BETWEEN_LINES:
             return
         self._last[key] = now
-        self._console.print(f"  {_name(update)}: {_how_far(update)}", highlight=False, markup=False)
+        self._console.print(f"  {_name(update)}: {_how_far(update)}", highlight=False, markup=False, soft_wrap=True)
 
     def finished(self, outcome: Outcome) -> None:
         """Say that a task ended, and how."""
         self._left -= 1
         left = f", {self._left} more in this step" if self._left else ""
         word = "FAILED" if outcome.error else "done"
-        self._console.print(f"{outcome.task}: {word} in {outcome.seconds:.1f} s{left}", highlight=False, markup=False)
+        line = f"{outcome.task}: {word} in {outcome.seconds:.1f} s{left}"
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class BarDisplay(Display):

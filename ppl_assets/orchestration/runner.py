@@ -23,6 +23,7 @@ from ppl_assets.errors import InputError, suggestion
 from ppl_assets.orchestration.instance import (
     EXECUTOR_TAG,
     fail_abandoned_runs,
+    open_gpu_pool,
     open_instance,
     prepare,
     process_tag,
@@ -105,6 +106,7 @@ def run_stale(
     with open_instance() as instance, _Workers(worker_count() if workers is None else workers) as pool:
         fail_abandoned_runs(instance)
         sync_partitions(instance, workspace)
+        open_gpu_pool(instance, workers=pool.count)
         blocked: set[str] = set()
         for level in levels():
             assets = [asset for asset in level if asset in wanted and RECIPES[asset].applies(workspace)]
@@ -163,7 +165,7 @@ class _Workers:
     """A pool of worker processes, started when the first task comes; of one worker, this process itself."""
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self.count = count
         self._pool: ProcessPoolExecutor | None = None
         self._context = multiprocessing.get_context("spawn")
         self._updates: Queue[StepProgress] = self._context.Queue()
@@ -180,7 +182,7 @@ class _Workers:
 
     def run(self, tasks: list[Task], show: Callable[[StepProgress], None]) -> Iterator[Outcome]:
         """Execute tasks, yielding outcomes as they come and showing progress meanwhile."""
-        if self._count == 1:
+        if self.count == 1:
             listen(show)
             yield from map(_execute, tasks)
             return
@@ -201,7 +203,7 @@ class _Workers:
         for variable in (*_SINGLE_THREAD, "TQDM_DISABLE"):
             os.environ.setdefault(variable, "1")
         self._pool = ProcessPoolExecutor(
-            max_workers=self._count, mp_context=self._context, initializer=_initialize, initargs=(self._updates,)
+            max_workers=self.count, mp_context=self._context, initializer=_initialize, initargs=(self._updates,)
         )
         return self._pool
 

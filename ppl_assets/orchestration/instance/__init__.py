@@ -51,6 +51,18 @@ def sync_partitions(instance: dg.DagsterInstance, workspace: Workspace) -> None:
             instance.delete_dynamic_partition(str(definition.name), key)
 
 
+def open_gpu_pool(instance: dg.DagsterInstance, *, workers: int) -> None:
+    """Size the pool ``gpu``: one step per device, or where there is none one per worker; a limit set by hand stays.
+
+    `dagster.yaml` can state a limit for all pools alike, not for one.
+    """
+    devices = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    storage = instance.event_log_storage
+    if devices and "gpu" in storage.get_concurrency_keys():
+        return
+    storage.set_concurrency_slots("gpu", devices or workers)
+
+
 def process_tag() -> str:
     """This process, as runs that it executes carry it."""
     return f"{socket.gethostname()}:{os.getpid()}"
@@ -62,6 +74,8 @@ def fail_abandoned_runs(instance: dg.DagsterInstance) -> int:
     abandoned = [run for run in instance.get_runs(unfinished) if _abandoned(run.tags.get(EXECUTOR_TAG))]
     for run in abandoned:
         instance.report_run_failed(run, "the process that executed this run has ended")
+        # A slot that its pool still counts as taken would make the next run wait for ever.
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     return len(abandoned)
 
 
