@@ -7,14 +7,19 @@ The unit of observation in all inference is the model family: checkpoints and si
 `product`, `sign`, `sign_cdf`, `sign_sign`, `spearmanr` take the place of the functions of the same names in the package
 ``perplexity-correlations``; `kendall` adds tau-b and `gumbel` the default estimate. `estimate_domains` adds intervals,
 p-values and stability, `signal_gate` says whether the evidence carries a choice at all, `rank_prediction` checks it on
-held-out families, `target_errors` makes errors of task metrics, `effective_models` counts what the pool is worth.
+held-out families, `target_errors` makes errors of task metrics, `effective_models` counts what the pool is worth,
+`propose_probes` names the small models that would help most, `estimate_by_kind` joins them with public ones,
+`RankTable` takes models in and out, `estimate_blocks` reads more texts than memory holds.
 
 Modules load numba and scipy inside functions: importing this room costs numpy and nothing else.
 """
 
+from ppl_assets.estimation.blocks import estimate_blocks, parquet_blocks
 from ppl_assets.estimation.domain_estimates import DomainEstimates, estimate_domains
 from ppl_assets.estimation.gate import GateVerdict, signal_gate
 from ppl_assets.estimation.independence import duplicates, effective_models, gain_of_candidate
+from ppl_assets.estimation.kinds import KindEstimates, estimate_by_kind
+from ppl_assets.estimation.probe_design import ProbeDesign, propose_probes
 from ppl_assets.estimation.rank_correlation import (
     gumbel,
     kendall,
@@ -26,6 +31,7 @@ from ppl_assets.estimation.rank_correlation import (
     spearmanr,
 )
 from ppl_assets.estimation.rank_prediction import RankPrediction, rank_prediction
+from ppl_assets.estimation.rank_table import RankTable
 from ppl_assets.estimation.targets import (
     TargetErrors,
     check_orientation,
@@ -61,4 +67,11 @@ __all__ = [
     "effective_models",
     "gain_of_candidate",
     "duplicates",
+    "estimate_by_kind",
+    "KindEstimates",
+    "propose_probes",
+    "ProbeDesign",
+    "RankTable",
+    "estimate_blocks",
+    "parquet_blocks",
 ]

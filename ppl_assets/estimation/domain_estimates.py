@@ -3,12 +3,10 @@
 Estimand: Spearman's rho over models between a domain's bits per byte and the target's error, and how far it exceeds
 what the domain would show if it only followed the pool's mean loss. Unit of observation: the model family.
 
-Interval: Fisher's z of the estimate plus and minus Student's t (families - 1 degrees of freedom) times the standard
-deviation of z over bootstrap samples of families. The p-value is one-sided against "no better than the pool": ranks of
-loss and of error are freed of the pool's mean loss, their products summed by family, and the family sums tested for a
-positive mean by Student's t, which stays valid where families differ in size and spread (Ibragimov and Mueller, JBES
-28, 2010). What this does not know: whether training on a domain lowers its loss alone, and the page sampling error of
-a loss.
+Interval: Fisher's z of the estimate plus and minus Student's t (degrees of freedom: equal-sized families, less 1)
+times the standard deviation of z over bootstrap samples of families. The p-value is one-sided against "no better than
+the pool", one observation per family (`better_than_pool`). What this does not know: whether training on a domain
+lowers its loss alone, and the page sampling error of a loss.
 """
 
 from collections.abc import Iterable, Sequence
@@ -128,7 +126,7 @@ def estimate_domains(
         selection_probability=_selection_probability(halves, top_share),
         shrunken=_shrunken(point["estimate"], jackknife, groups),
         **point,
-        **_intervals(point["estimate"], bootstrap, level, int(family_M.max()) + 1),
+        **_intervals(point["estimate"], bootstrap, level, family_M),
     )
 
 
@@ -184,17 +182,23 @@ def _given_size(x_MD: np.ndarray, y_M: np.ndarray, size_M: np.ndarray | None) ->
 
 
 def _intervals(
-    estimate_D: np.ndarray, bootstrap: Iterable[np.ndarray], level: float, n_families: int
+    estimate_D: np.ndarray, bootstrap: Iterable[np.ndarray], level: float, family_M: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Standard error of the estimate, and an interval on Fisher's z with Student's t."""
+    """Standard error of the estimate, and an interval on Fisher's z with Student's t.
+
+    Families of uneven size count as (sum n)^2 / sum n^2 equal ones: so many draws understate a variance by 1 / n, and
+    so many, less one, are the degrees of freedom (Carter, Schnepel, Steigerwald, Rev. Econ. Stat. 99, 2017).
+    """
     from scipy.special import stdtrit
 
     spread = [(_deviation(rho_DR), _deviation(_fisher(rho_DR))) for rho_DR in bootstrap]
     stderr_D, stderr_z_D = (np.concatenate(parts) for parts in zip(*spread, strict=True))
-    # A bootstrap of n families understates a variance by (n - 1) / n.
-    reach_D = stdtrit(n_families - 1.0, (1 + level) / 2) * stderr_z_D * np.sqrt(n_families / (n_families - 1))
+    size_F = np.bincount(family_M)
+    clusters = size_F.sum() ** 2 / (size_F**2).sum()
+    widened = np.sqrt(clusters / (clusters - 1))
+    reach_D = stdtrit(clusters - 1, (1 + level) / 2) * stderr_z_D * widened
     z_D = _fisher(estimate_D)
-    return {"stderr": stderr_D, "ci_low": np.tanh(z_D - reach_D), "ci_high": np.tanh(z_D + reach_D)}
+    return {"stderr": stderr_D * widened, "ci_low": np.tanh(z_D - reach_D), "ci_high": np.tanh(z_D + reach_D)}
 
 
 def _fisher(rho: np.ndarray) -> np.ndarray:
