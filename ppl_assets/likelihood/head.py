@@ -44,16 +44,17 @@ class Head:
 
 @contextmanager
 def eval_mode(model: Any) -> Iterator[None]:
-    """Dropout off and autograd off, the model's mode put back afterwards."""
+    """Dropout off and autograd off, the mode of each module put back afterwards."""
     import torch
 
-    was_training = model.training
+    training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         with torch.inference_mode():
             yield
     finally:
-        model.train(was_training)
+        for module in training:
+            module.training = True
 
 
 @contextmanager
@@ -87,7 +88,8 @@ def hidden_states(model: Any, head: Head) -> Iterator[Callable[["torch.Tensor"],
 
     def hidden_of(ids_BT: "torch.Tensor") -> "torch.Tensor":
         _forward(model, ids_BT)
-        return caught.pop().reshape(*ids_BT.shape, -1)
+        # A model spread over devices may call its output layer with a tensor of another one.
+        return caught.pop().reshape(*ids_BT.shape, -1).to(head.layer.weight.device)
 
     with _forward_replaced(head.layer, catch):
         yield hidden_of
@@ -112,7 +114,8 @@ def find_head(model: Any, ids_BT: "torch.Tensor") -> Head:
 
     layer = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     weight = getattr(layer, "weight", None)
-    if not isinstance(layer, torch.nn.Linear) or weight is None or not weight.is_floating_point():
+    tolerance = LOGIT_TOLERANCE.get(str(getattr(weight, "dtype", None)).removeprefix("torch."))
+    if not isinstance(layer, torch.nn.Linear) or tolerance is None:  # quantised weights, or a layer of another kind
         return Head(layer=None)
     expected = model_logits(model, ids_BT)
     try:
@@ -125,7 +128,6 @@ def find_head(model: Any, ids_BT: "torch.Tensor") -> Head:
         return Head(layer=None)
     if logits.shape != expected.shape or not logits.isfinite().all():
         return Head(layer=None)
-    tolerance = LOGIT_TOLERANCE[str(weight.dtype).removeprefix("torch.")]
     atol = tolerance * float(logits.abs().max())
     same = torch.allclose(logits, expected.to(logits.dtype), rtol=0, atol=atol)
     return head if same else Head(layer=None)

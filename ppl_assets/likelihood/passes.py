@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from ppl_assets.errors import InputError
 from ppl_assets.likelihood.batching import Pieces, longest_first, next_batch
 from ppl_assets.likelihood.head import Head, eval_mode, find_head, hidden_states, nll_of_rows
 from ppl_assets.likelihood.tokenization import TokenizedTexts
@@ -60,6 +61,15 @@ def affordable_budget(model: Any, token_budget: int | None = None) -> int:
             fitting = torch.cuda.mem_get_info(device)[0] // (LIVE_ACTIVATIONS * width)
             token_budget = int(np.clip(fitting, *GPU_TOKEN_BUDGETS))
     return min(token_budget, _affordable.get(model, {}).get(str(device), token_budget))
+
+
+def check_ids(model: Any, tokens: TokenizedTexts, prefix: np.ndarray | int) -> None:
+    """Raise InputError where the model has no embedding for an id of `tokens`, or for a start token."""
+    embeddings = model.get_input_embeddings()
+    rows = getattr(embeddings, "num_embeddings", None) or model.config.get_text_config().vocab_size
+    top = max(int(tokens.ids.max(initial=0)), int(np.max(prefix, initial=0)))
+    if top >= rows:
+        raise InputError(f"tokenizer: token id {top} found, expected below {rows}, the model's vocabulary")
 
 
 def score_pieces(
@@ -163,7 +173,9 @@ def _halve_budget(model: Any, error: RuntimeError, *, rows: int, length: int) ->
     """Remember half of what did not fit; re-raise what is no lack of memory, or cannot be halved."""
     import torch
 
-    out_of_memory = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    out_of_memory = isinstance(error, torch.OutOfMemoryError) or any(
+        said in str(error) for said in ("can't allocate memory", "out of memory")
+    )
     if not out_of_memory:
         raise error
     if rows == 1:

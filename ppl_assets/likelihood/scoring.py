@@ -23,7 +23,7 @@ import numpy as np
 
 from ppl_assets.errors import InputError
 from ppl_assets.likelihood import batching
-from ppl_assets.likelihood.passes import context_length, score_pieces
+from ppl_assets.likelihood.passes import check_ids, context_length, score_pieces
 from ppl_assets.likelihood.selftest import refusal_of
 from ppl_assets.likelihood.tokenization import (
     TokenizedTexts,
@@ -157,7 +157,7 @@ def score_tokens(
             raise InputError(f"{name}: found {value}, expected 1 or more")
     model = _in_dtype(model, dtype)
     prefix_N = np.broadcast_to(np.asarray(prefix, np.int64), len(tokens))
-    _check_ids(model, tokens, prefix_N)
+    check_ids(model, tokens, prefix_N)
     window = _smallest(context_length(model), max_context)
     overlap = window // 2 if window_overlap is None and window else window_overlap or 0
     if window is not None and not 0 <= overlap < window:
@@ -256,14 +256,6 @@ def _in_dtype(model: Any, dtype: "torch.dtype | str | None") -> Any:
     if not isinstance(wanted, torch.dtype) or not wanted.is_floating_point:
         raise InputError(f"dtype: found {dtype!r}, expected 'bfloat16', 'float32', 'float64' or 'float16'")
     return model if model.dtype == wanted else copy.deepcopy(model).to(wanted)
-
-
-def _check_ids(model: Any, tokens: TokenizedTexts, prefix_N: np.ndarray) -> None:
-    embeddings = model.get_input_embeddings()
-    rows = getattr(embeddings, "num_embeddings", None) or model.config.get_text_config().vocab_size
-    top = max(int(tokens.ids.max(initial=0)), int(prefix_N.max(initial=0)))
-    if top >= rows:
-        raise InputError(f"tokenizer: token id {top} found, expected below {rows}, the model's vocabulary")
 
 
 def _smallest(*limits: int | None) -> int | None:

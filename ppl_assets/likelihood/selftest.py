@@ -20,7 +20,7 @@ import numpy as np
 from ppl_assets.errors import InputError
 from ppl_assets.likelihood import batching
 from ppl_assets.likelihood.head import Head, eval_mode, model_logits, nll_of_rows
-from ppl_assets.likelihood.passes import context_length, score_pieces
+from ppl_assets.likelihood.passes import check_ids, context_length, score_pieces
 from ppl_assets.likelihood.tokenization import TokenizedTexts, from_ids, start_token, tokenize
 
 # Deviation of a row's nats, batched against alone, relative to them (plus ROUNDED_NATS): what rounding in the model's
@@ -100,7 +100,7 @@ def self_test(
         prefix_id: as in `score_texts`.
 
     Raises:
-        InputError: an unusable tokenizer, no start token, or no text.
+        InputError: an unusable tokenizer (ids the model has no rows for among it), no start token, or no text.
     """
     texts = [text for text in (PASSAGES if texts is None else texts) if text]
     if not texts:
@@ -116,6 +116,7 @@ def self_test(
         checks.append(_check_same_ids(tokenizer, file, texts))
     if len(tokens.ids):
         prefix = start_token(tokenizer, model) if prefix_id is None else prefix_id
+        check_ids(model, tokens, prefix)
         checks += [check_batching(model, tokens.ids, prefix), _check_mean_nll(model, tokens, prefix)]
     return SelfTest(checks=tuple(checks))
 

@@ -10,7 +10,6 @@ Does not know: models. Which token stands before a text is asked of tokenizer an
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -73,7 +72,8 @@ class TokenizedTexts:
     def save(self, path: Path) -> None:
         """Write an uncompressed .npz to `path`, which appears whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        with unfinished.open("wb") as file:
             np.savez(
                 file,
                 ids=self.ids,
@@ -83,7 +83,7 @@ class TokenizedTexts:
                 lossy=self.lossy,
                 fingerprint=np.array(self.fingerprint),
             )
-        os.replace(file.name, path)
+        os.replace(unfinished, path)
 
     @classmethod
     def load(cls, path: Path) -> "TokenizedTexts":
@@ -136,6 +136,9 @@ def tokenize(tokenizer: Any, texts: Sequence[str]) -> TokenizedTexts:
     Raises:
         InputError: the tokenizer is of an unsupported kind, or an element of `texts` is not a str.
     """
+    if isinstance(texts, str):
+        raise InputError(f"texts: found one str of {len(texts)} characters, expected a sequence of them")
+    texts = list(texts)
     prepared = _prepared(raw_tokenizer(tokenizer).to_str())
     raw = prepared.raw
     ids: list[np.ndarray] = [np.empty(0, np.int32)]

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
 from ppl_assets.errors import InputError
-from ppl_assets.likelihood import load_model, score_texts, weights_digest
+from ppl_assets.likelihood import load_model, prefetch_model, score_texts, weights_digest
 from ppl_assets_tests.likelihood.tiny import byte_tokenizer, tiny_gpt2
 
 WEIGHTS = "model.safetensors"
@@ -155,6 +155,14 @@ def test_unusable_sources_are_named(tmp_path) -> None:
         load_model("owner/name")
     with pytest.raises(InputError, match="found revision 'main'"):
         load_model("owner/name", revision="main")
+
+
+def test_prefetching_leaves_the_folder_as_it_is_and_names_unusable_sources(folder, tmp_path) -> None:
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert prefetch_model(folder) == folder
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    with pytest.raises(InputError, match="found no such folder"):
+        prefetch_model(tmp_path / "absent")
 
 
 def test_an_unknown_dtype_is_named(folder) -> None:

@@ -194,6 +194,14 @@ def test_the_model_is_left_as_it_was(model, tokenizer) -> None:
     model.eval()
 
 
+def test_parts_that_were_frozen_stay_frozen(tokenizer) -> None:
+    model = tiny_gpt2().train()
+    model.transformer.h[0].eval()
+    before = [module.training for module in model.modules()]
+    score_texts(model, tokenizer, ["text"])
+    assert [module.training for module in model.modules()] == before
+
+
 def test_the_model_is_left_as_it_was_by_an_error_too(tokenizer, monkeypatch) -> None:
     model = tiny_gpt2().train()
     monkeypatch.setattr("ppl_assets.likelihood.passes.nll_of_rows", None)

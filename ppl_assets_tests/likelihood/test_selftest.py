@@ -82,6 +82,11 @@ def test_a_check_fails_on_nan() -> None:
     assert str(check) == "n: found nan, expected 0 to 1"
 
 
+def test_ids_beyond_the_model_are_named() -> None:
+    with pytest.raises(InputError, match="token id 300 found, expected below 260"):
+        self_test(tiny_gpt2(), byte_tokenizer(), prefix_id=300)
+
+
 def test_texts_without_a_byte_are_no_sample() -> None:
     with pytest.raises(InputError, match="texts: found none"):
         self_test(tiny_gpt2(), byte_tokenizer(), ["", ""])

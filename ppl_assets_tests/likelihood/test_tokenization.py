@@ -236,5 +236,7 @@ def test_the_start_token_is_bos_then_eos_then_what_the_tokenizer_adds_then_the_c
 def test_what_is_no_tokenizer_or_no_text_is_named() -> None:
     with pytest.raises(InputError, match="found str"):
         tokenize("gpt2", ["text"])
+    with pytest.raises(InputError, match="texts: found one str of 4 characters"):
+        tokenize(byte_tokenizer(), "text")
     with pytest.raises(InputError, match=r"texts\[1\]: found int"):
         tokenize(byte_tokenizer(), ["text", 3])
