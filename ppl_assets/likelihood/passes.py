@@ -121,6 +121,8 @@ def _launched_batches(
 ) -> "Iterator[tuple[np.ndarray, torch.Tensor]]":
     """Each batch of pieces, longest first, with the nats of its tokens, which a GPU may still be computing."""
     order, done = longest_first(pieces.length), 0
+    # Once: what a GPU has free shrinks while batches are in flight.
+    token_budget = affordable_budget(model, token_budget)
     while done < len(order):
         batch = next_batch(order, pieces.length, done, affordable_budget(model, token_budget))
         try:

@@ -179,9 +179,9 @@ def reference_statistics(scores: TextScores) -> TextScores:
     """Nats as the reference script (`get_error_and_bpb.py` of perplexity-correlations, commit 165d8c6) counts them.
 
     It takes the mean loss of the n - 1 tokens after the first of n, BOS among the n where the tokenizer adds one, and
-    multiplies by n
-    tokens: the first token is imputed by the mean (without BOS), or BOS is paid although never predicted (with BOS).
-    A text of one token is 0/0 there, hence non_finite here. The first token has no nats of its own.
+    multiplies by n tokens: the first token is imputed by the mean (without BOS), or BOS is paid although never
+    predicted (with BOS). A text of one token is 0/0 there, hence non_finite here. The first token has no nats of its
+    own.
     """
     with_first = np.isin(scores.status, [Status.ok, Status.too_long]) | (scores.tokens > 0)
     n_tokens = scores.tokens + with_first
