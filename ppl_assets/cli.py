@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ppl_assets.display import display_for, error_console
+from ppl_assets.display import display_for, error_console, output_console
 from ppl_assets.errors import InputError, suggestion
 from ppl_assets.settings import STATE_VARIABLE, STUDY_VARIABLE, Settings
 
@@ -84,7 +84,7 @@ def demo(state: State = None) -> None:
 def _run(settings: Settings, select: list[str] | None) -> None:
     from ppl_assets.orchestration.runner import run_stale
 
-    console = Console()
+    console = output_console()
     with display_for(console) as display:
         outcomes = run_stale(settings, select=select, display=display)
     if not outcomes:

@@ -11,6 +11,7 @@ from ppl_assets.orchestration.progress_reports import StepProgress
 from ppl_assets.orchestration.runner import Display, Outcome, Task
 
 _SECONDS_BETWEEN_LINES = 5.0
+_LOG_WIDTH = 120
 
 
 def display_for(console: Console) -> "BarDisplay | LineDisplay":
@@ -96,6 +97,12 @@ class BarDisplay(Display):
             self._bars.remove_task(bar)
         if self._level is not None:
             self._bars.advance(self._level)
+
+
+def output_console() -> Console:
+    """Where results go; a log or a pipe gets lines wide enough for the tables."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_LOG_WIDTH)
 
 
 def error_console() -> Console:

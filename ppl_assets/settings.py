@@ -10,6 +10,8 @@ from pathlib import Path
 
 STATE_VARIABLE = "PPL_STATE_DIR"
 STUDY_VARIABLE = "PPL_STUDY"
+# Not for users: tells the packaged dagster.yaml where its storage is.
+DAGSTER_STORAGE_VARIABLE = "PPL_DAGSTER_STORAGE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,7 @@ class Settings:
         """Put the settings into this process's environment, for the processes it starts (Dagster's among them)."""
         os.environ[STATE_VARIABLE] = str(self.state)
         os.environ[STUDY_VARIABLE] = self.study
+        os.environ[DAGSTER_STORAGE_VARIABLE] = str(self.state / "dagster")
 
     @property
     def lake(self) -> Path:
