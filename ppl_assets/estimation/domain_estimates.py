@@ -4,9 +4,9 @@ Estimand: Spearman's rho over models between a domain's bits per byte and the ta
 what the domain would show if it only followed the pool's mean loss. Unit of observation: the model family.
 
 Interval: Fisher's z of the estimate plus and minus Student's t (degrees of freedom: equal-sized families, less 1)
-times the standard deviation of z over bootstrap samples of families. The p-value is one-sided against "no better than
-the pool", one observation per family (`better_than_pool`). What this does not know: whether training on a domain
-lowers its loss alone, and the page sampling error of a loss.
+times the standard error of z, from bootstrap samples of families and from leaving one out (`_intervals`). The p-value
+is one-sided against "no better than the pool", one observation per family (`better_than_pool`). What this does not
+know: whether training on a domain lowers its loss alone, and the page sampling error of a loss.
 """
 
 from collections.abc import Iterable, Sequence
@@ -120,13 +120,14 @@ def estimate_domains(
             jackknife_weights(family_M),
         )
     )
+    left_out_DF = np.concatenate(list(jackknife))
     return DomainEstimates(
         domains=tuple(domains) if domains is not None else tuple(str(d) for d in range(x_MD.shape[1])),
         q_value=benjamini_hochberg(point["p_value"]),
         selection_probability=_selection_probability(halves, top_share),
-        shrunken=_shrunken(point["estimate"], jackknife, groups),
+        shrunken=_shrunken(point["estimate"], left_out_DF, groups),
         **point,
-        **_intervals(point["estimate"], bootstrap, level, family_M),
+        **_intervals(point["estimate"], bootstrap, left_out_DF, level, family_M),
     )
 
 
@@ -182,23 +183,26 @@ def _given_size(x_MD: np.ndarray, y_M: np.ndarray, size_M: np.ndarray | None) ->
 
 
 def _intervals(
-    estimate_D: np.ndarray, bootstrap: Iterable[np.ndarray], level: float, family_M: np.ndarray
+    estimate_D: np.ndarray, bootstrap: Iterable[np.ndarray], left_out_DF: np.ndarray, level: float, family_M: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Standard error of the estimate, and an interval on Fisher's z with Student's t.
 
     Families of uneven size count as (sum n)^2 / sum n^2 equal ones: so many draws understate a variance by 1 / n, and
-    so many, less one, are the degrees of freedom (Carter, Schnepel, Steigerwald, Rev. Econ. Stat. 99, 2017).
+    so many, less one, are the degrees of freedom (Carter, Schnepel, Steigerwald, Rev. Econ. Stat. 99, 2017). Where one
+    family holds a fifth of the models the bootstrap is still too narrow in simulation (84 % for 90 %) while leaving out
+    one family at a time is not (88 to 90 %), so the larger of the two standard errors is taken.
     """
     from scipy.special import stdtrit
 
-    spread = [(_deviation(rho_DR), _deviation(_fisher(rho_DR))) for rho_DR in bootstrap]
-    stderr_D, stderr_z_D = (np.concatenate(parts) for parts in zip(*spread, strict=True))
     size_F = np.bincount(family_M)
-    clusters = size_F.sum() ** 2 / (size_F**2).sum()
-    widened = np.sqrt(clusters / (clusters - 1))
-    reach_D = stdtrit(clusters - 1, (1 + level) / 2) * stderr_z_D * widened
+    clusters, n_families = size_F.sum() ** 2 / (size_F**2).sum(), len(size_F)
+    drawn, left_out = np.sqrt(clusters / (clusters - 1)), (n_families - 1) / np.sqrt(n_families)
+    spread = [(drawn * _deviation(rho_DR), drawn * _deviation(_fisher(rho_DR))) for rho_DR in bootstrap]
+    stderr_D, stderr_z_D = (np.concatenate(parts) for parts in zip(*spread, strict=True))
+    stderr_D = np.fmax(stderr_D, left_out * _deviation(left_out_DF))
+    reach_D = np.fmax(stderr_z_D, left_out * _deviation(_fisher(left_out_DF))) * stdtrit(clusters - 1, (1 + level) / 2)
     z_D = _fisher(estimate_D)
-    return {"stderr": stderr_D * widened, "ci_low": np.tanh(z_D - reach_D), "ci_high": np.tanh(z_D + reach_D)}
+    return {"stderr": stderr_D, "ci_low": np.tanh(z_D - reach_D), "ci_high": np.tanh(z_D + reach_D)}
 
 
 def _fisher(rho: np.ndarray) -> np.ndarray:
@@ -214,13 +218,13 @@ def _deviation(value_DR: np.ndarray) -> np.ndarray:
     return np.where(n_D > 1, np.sqrt(square_D / np.maximum(n_D - 1, 1)), np.nan)
 
 
-def _shrunken(estimate_D: np.ndarray, jackknife: Iterable[np.ndarray], groups: Sequence[str] | None) -> np.ndarray:
+def _shrunken(estimate_D: np.ndarray, left_out_DF: np.ndarray, groups: Sequence[str] | None) -> np.ndarray:
     """Empirical-Bayes estimates: Fisher's z of domains around their group, of groups around the pool (normal-normal).
 
     The noise that counts is that of a domain *relative to its group*, since an unlucky set of models moves all domains
     together; it comes from leaving out one family at a time.
     """
-    z_D, z_DF = _fisher(estimate_D), _fisher(np.concatenate(list(jackknife))).astype(np.float64)
+    z_D, z_DF = _fisher(estimate_D), _fisher(left_out_DF).astype(np.float64)
     group_D = np.zeros(len(z_D), int) if groups is None else np.unique(list(groups), return_inverse=True)[1]
     # A domain without an estimate, with or without some family, is left as it is.
     usable_D = ~(np.isnan(z_D) | np.isnan(z_DF).any(axis=1))

@@ -21,7 +21,7 @@ WEIGHTS = np.linspace(0, 1, 11)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KindEstimates:
-    """`by_kind`: estimates within each kind; `combined` with the `weight` of each kind; held-out `r2` at that weight."""
+    """`by_kind`: estimates within each kind; `combined` with the `weight` of each kind; held-out `r2` at it."""
 
     by_kind: dict[str, np.ndarray]
     combined: np.ndarray

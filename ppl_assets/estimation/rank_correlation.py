@@ -24,7 +24,8 @@ import numpy as np
 from ppl_assets.estimation.inputs import errors_by_target, loss_array, loss_matrix, refuse_infinite, sums_are_finite
 from ppl_assets.estimation.scores import column_scores
 
-BLOCK = 65_536  # columns at a time: 24 MB of float32 losses for 90 models
+BLOCK = 4096  # columns at a time: the ranks of 90 models stay in the second-level cache
+WHOLE = np.iinfo(np.int64).max  # sums of losses need no room beside the losses, so they are taken in one go
 
 
 def product(X: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -40,12 +41,12 @@ def product(X: np.ndarray, y: np.ndarray) -> np.ndarray:
     Raises:
         InputError: shapes that do not fit, infinite losses, errors that are not finite, fewer than 3 models.
     """
-    return _estimate(X, y, lambda x_MD, y_TM, present_MD: _linear(x_MD, y_TM, present_MD, pairwise=False))
+    return _estimate(X, y, lambda x_MD, y_TM, present_MD: _linear(x_MD, y_TM, present_MD, pairwise=False), width=WHOLE)
 
 
 def sign(X: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Mean over model pairs of ``sign(y_g - y_k) (x_g - x_k)``: robust to outliers in y only. See `product`."""
-    return _estimate(X, y, lambda x_MD, y_TM, present_MD: _linear(x_MD, y_TM, present_MD, pairwise=True))
+    return _estimate(X, y, lambda x_MD, y_TM, present_MD: _linear(x_MD, y_TM, present_MD, pairwise=True), width=WHOLE)
 
 
 def sign_cdf(X: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -107,20 +108,26 @@ def target_ranks(y_M: np.ndarray, present_MD: np.ndarray | None) -> np.ndarray:
 Statistic = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
 
 
-def _estimate(X: np.ndarray, y: np.ndarray, statistic: Statistic) -> np.ndarray:
+def _estimate(X: np.ndarray, y: np.ndarray, statistic: Statistic, *, width: int = BLOCK) -> np.ndarray:
     """Run `statistic` (block of losses, errors by target, what is present) over blocks; shape the answer like `y`."""
     x_MD = loss_array(X)
     y_TM = errors_by_target(y, x_MD.shape[0])
     n_texts = x_MD.shape[1]
     estimate_TD = np.empty((len(y_TM), n_texts))
     with np.errstate(invalid="ignore", divide="ignore"):
-        for start in range(0, n_texts, BLOCK):
-            block = x_MD[:, start : start + BLOCK]
+        for start in range(0, n_texts, width):
+            # The kernels run along rows, and fast only where rows are known to follow each other.
+            block = np.ascontiguousarray(x_MD[:, start : start + width])
             present_MD = None
+            if width == WHOLE:
+                # Sums show a missing loss themselves: no pass over the losses just to look for one.
+                estimate_TD[:] = statistic(block, y_TM, None)
+                if np.isfinite(estimate_TD).all():
+                    break
             if not sums_are_finite(block):
                 refuse_infinite(x_MD)
                 present_MD = ~np.isnan(block)
-            estimate_TD[:, start : start + BLOCK] = statistic(block, y_TM, present_MD)
+            estimate_TD[:, start : start + width] = statistic(block, y_TM, present_MD)
     _warn_of_constants(estimate_TD, y_TM)
     return estimate_TD[0] if np.ndim(y) == 1 else estimate_TD.T
 

@@ -23,11 +23,15 @@ def pairwise_ranks(x_MD: np.ndarray, rank_MD: np.ndarray) -> None:
         for i in range(n_models):
             x_i = x_MD[i, start:stop]
             rank_i = rank_MD[i, start:stop]
-            for j in range(n_models):
+            for j in range(i):
                 x_j = x_MD[j, start:stop]
+                rank_j = rank_MD[j, start:stop]
                 for d in range(stop - start):
-                    rank_i[d] += x_i[d] > x_j[d]
-                    rank_i[d] -= x_i[d] < x_j[d]
+                    above, below = x_i[d] > x_j[d], x_i[d] < x_j[d]
+                    rank_i[d] += above
+                    rank_i[d] -= below
+                    rank_j[d] += below
+                    rank_j[d] -= above
 
 
 @numba.njit(cache=True, nogil=True)
@@ -203,6 +207,8 @@ def replicate_block(
     position_MR = np.zeros((n_models, n_replicates), np.float32)
     total_R, first_R, second_R = np.zeros((3, n_replicates), np.float32)
     present = np.zeros(n_models, np.bool_)
+    # Unsigned places in a flat table: signed ones would be checked for counting from the end, one by one.
+    flat, columns = table.ravel(), np.uintp(table.shape[1])
     for d in range(n_columns):
         x = x_MD[:, d]
         here = x == x
@@ -216,7 +222,7 @@ def replicate_block(
         second_R[:] = 0
         for k in order:
             for r in range(n_replicates):
-                score = table[int(total_R[r]), int(position_MR[k, r])]
+                score = flat[np.uintp(total_R[r]) * columns + np.uintp(position_MR[k, r])]
                 position_MR[k, r] = score
                 first_R[r] += weight_MR[k, r] * score
                 second_R[r] += weight_MR[k, r] * score * score

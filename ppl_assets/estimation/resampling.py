@@ -4,7 +4,9 @@ A replicate is a column of model weights: how often the model's family was drawn
 half (complementary pairs, Shah and Samworth, JRSS-B 75, 2013), or in what remains without one family (jackknife).
 """
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -47,11 +49,18 @@ def replicate_correlations(
 
     weight_MR = np.ascontiguousarray(weight_MR, dtype=np.float32)
     table = score_table(int(weight_MR.sum(axis=0).max()), estimator)
-    for start in range(0, x_MD.shape[1], COLUMNS):
-        block = slice(start, min(start + COLUMNS, x_MD.shape[1]))
+
+    def correlate(block: slice) -> tuple[slice, np.ndarray, np.ndarray]:
         x = np.ascontiguousarray(x_MD[:, block])
         order_DM = np.ascontiguousarray(np.argsort(x, axis=0, kind="stable").T)
         rho_TDR = np.empty((len(y_TM), x.shape[1], weight_MR.shape[1]), np.float32)
         cross_TDR = np.empty_like(rho_TDR)
         replicate_block(x, order_DM, y_TM, weight_MR, table, rho_TDR, cross_TDR)
-        yield block, rho_TDR, cross_TDR
+        return block, rho_TDR, cross_TDR
+
+    blocks = [slice(start, start + COLUMNS) for start in range(0, x_MD.shape[1], COLUMNS)]
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        # A few blocks at a time: results are large and are used up in order. The kernel runs without the GIL.
+        for first in range(0, len(blocks), workers):
+            yield from pool.map(correlate, blocks[first : first + workers])
