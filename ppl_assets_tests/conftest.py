@@ -3,12 +3,16 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from ppl_assets_tests.studies import write_import_study
 
 # Read when huggingface_hub is imported, which test modules do: no test waits for a hub that it cannot reach.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# No test measures time, and no example is slow for a reason of its own on a busy machine.
+hypothesis.settings.register_profile("without a clock", deadline=None)
+hypothesis.settings.load_profile("without a clock")
 
 
 @pytest.fixture(autouse=True)

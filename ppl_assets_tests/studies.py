@@ -35,6 +35,46 @@ def imported_tables(seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
     return pl.DataFrame(losses), pl.DataFrame(scores)
 
 
+TEXT_STUDY = """\
+name: text
+corpus:
+  source: {kind: python_packages, packages: [email, json, jinja2, rich, typer]}
+  splits:
+    training: {share: 0.6, pages_per_domain: 30}
+    scoring: {share: 0.2, pages_per_domain: 2}
+    benchmark: {share: 0.2, pages_per_domain: 20}
+  max_page_bytes: 10000
+  chunk_tokens: 64
+zoo:
+  tokenizers: {tiny: {vocabulary: 400}}
+  architectures: {llama: {kind: llama, hidden_size: 32, layers: 1, heads: 2, intermediate_size: 64}}
+  checkpoints: [4, 16, 40]
+  batch_sequences: 8
+  sequence_tokens: 64
+  runs:
+    - {run: code, family: code, tokenizer: tiny, architecture: llama, mixture: {"*/code": 1}}
+    - {run: prose, family: prose, tokenizer: tiny, architecture: llama, mixture: {"*/prose": 1}}
+    - {run: even, family: even, tokenizer: tiny, architecture: llama, mixture: {"*": 1}}
+    - {run: rich, family: rich, tokenizer: tiny, architecture: llama, mixture: {"rich/*": 1}}
+benchmarks:
+  build:
+    - {task: code_continuation, pages: "*/code", form: continuation, items: 12, context_bytes: 100}
+    - {task: prose_choice, pages: "*/prose", form: choice, items: 12, context_bytes: 100}
+targets:
+  code: {tasks: [{task: code_continuation, metric: bits_per_byte, kind: bpb}]}
+  prose: {tasks: [{task: prose_choice, metric: acc_mutual_info, kind: accuracy}], allow_reversed: true}
+estimation: {replicates: 100}
+mixture: {keep: 0.2}
+"""
+
+
+def write_text_study(folder: Path) -> Path:
+    """Write a study that trains 12 tiny models in 4 families on real text; returns the path of the study file."""
+    path = folder / "study.yaml"
+    path.write_text(TEXT_STUDY)
+    return path
+
+
 def write_import_study(folder: Path) -> Path:
     """Write the study of `imported_tables` and its files into `folder`; returns the path of the study file."""
     losses, scores = imported_tables()

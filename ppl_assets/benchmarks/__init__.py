@@ -7,11 +7,9 @@ not counted.
     build     held-out pages -> lm-eval task files
     overlap   which items stand in text that models or losses have seen
     evaluate  model and tasks -> scores, checked against what targets expect
-    imports   files of scores and losses computed elsewhere -> rows
 """
 
 from ppl_assets.benchmarks.build import build_task
 from ppl_assets.benchmarks.evaluate import check_scores, evaluate
-from ppl_assets.benchmarks.imports import read_bpb, read_scores
 
-__all__ = ["build_task", "check_scores", "evaluate", "read_bpb", "read_scores"]
+__all__ = ["build_task", "check_scores", "evaluate"]

@@ -7,8 +7,8 @@ from typing import Literal
 
 import polars as pl
 
-from ppl_assets.benchmarks.imports import read_bpb, read_scores
 from ppl_assets.errors import InputError
+from ppl_assets.registry.matrices import read_bpb, read_scores
 from ppl_assets.schema import TABLES, Table
 from ppl_assets.settings import Settings
 from ppl_assets.study import Study

@@ -15,7 +15,8 @@ _LIBRARIES = ("dagster", "duckdb", "polars", "numpy", "scipy", "torch", "transfo
 def report_data(workspace: Workspace) -> ReportData:
     """Every table of the report as it stands in the lake."""
     frames: dict[str, Any] = {
-        name: workspace.by_model(name) if TABLES[name].partition == "slug" else workspace.table(name) for name in COLUMNS
+        name: workspace.by_model(name) if TABLES[name].partition == "slug" else workspace.table(name)
+        for name in COLUMNS
     }
     return ReportData(**frames, provenance=provenance(workspace))
 
@@ -42,4 +43,3 @@ def _origin(workspace: Workspace, asset: str) -> dict[str, str]:
         if footer is not None:
             origins[partition or "fingerprint"] = f"{footer.fingerprint} (run {footer.cost.get('run', 'unknown')})"
     return origins
-

@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ppl_assets.benchmarks.imports import read_bpb, read_scores, slug_of, split_revision
 from ppl_assets.errors import InputError
+from ppl_assets.registry.matrices import read_bpb, read_scores, slug_of, split_revision
 from ppl_assets.schema import TABLES
 from ppl_assets.study.schema import is_slug
 

@@ -1,0 +1,131 @@
+"""The graph on real text: pages, models trained on the spot, lm-eval's tasks, losses, estimates, mixture."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+import safetensors.torch
+
+from ppl_assets.orchestration.runner import run_stale
+from ppl_assets.orchestration.workspace import Workspace
+from ppl_assets.settings import Settings
+from ppl_assets_tests.orchestration.test_runner import (
+    Silent,
+    assert_same_tables,
+    run,
+    settings_of,
+    tables_of,
+)
+from ppl_assets_tests.studies import write_text_study
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The study, run once undisturbed in two workers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DAGSTER_HOME", raising=False)
+        settings = settings_of(write_text_study(tmp_path_factory.mktemp("text")))
+        outcomes = run_stale(settings, select=None, display=Silent(), workers=2)
+        assert [outcome.error for outcome in outcomes if outcome.error] == []
+        yield settings
+
+
+def test_every_model_is_scored_on_every_chunk_and_the_sums_are_those_of_its_chunks(finished):
+    workspace = Workspace(finished)
+    chunks = workspace.table("chunks")
+    assert len(workspace.slugs()) == 12
+    for slug in workspace.slugs():
+        scored = workspace.lake.read("chunk_logliks", slug)
+        assert set(scored["chunk_id"]) == set(chunks["chunk_id"])
+        assert set(scored["status"]) == {"ok"}
+        by_hand = (
+            scored.join(chunks.select("chunk_id", "domain"), on="chunk_id")
+            .group_by("domain")
+            .agg(pl.sum("nll", "tokens", "bytes"), chunks=pl.len())
+            .sort("domain")
+        )
+        stored = workspace.lake.read("domain_logliks", slug)
+        assert stored["tokens"].to_list() == by_hand["tokens"].to_list()
+        assert stored["bytes"].to_list() == by_hand["bytes"].to_list()
+        # Sums of some hundred float64 in two orders.
+        assert stored["nll"].to_list() == pytest.approx(by_hand["nll"].to_list(), rel=1e-12)
+        assert stored["chunks_missing"].sum() == 0
+
+
+def test_chunks_of_a_page_concatenate_to_it_and_splits_share_no_page(finished):
+    workspace = Workspace(finished)
+    scoring = workspace.lake.read("pages", "scoring")
+    joined = workspace.table("chunks").sort("page_id", "position").group_by("page_id").agg(pl.col("text").str.join(""))
+    pages = dict(scoring.select("page_id", "text").iter_rows())
+    assert dict(joined.iter_rows()) == pages
+    ids = [set(workspace.lake.read("pages", split)["page_id"]) for split in ("training", "scoring", "benchmark")]
+    assert len(set.union(*ids)) == sum(len(part) for part in ids)
+
+
+def test_a_model_trained_on_code_is_better_on_code_than_on_prose_next_to_one_trained_on_prose(finished):
+    """The interaction, not the levels: forty steps are too few for a pool of one's own kind to win outright."""
+    losses = Workspace(finished).by_model("domain_logliks")
+    last = losses.filter(pl.col("slug").is_in(["code-step40", "prose-step40"]))
+    mean = (
+        last.with_columns(kind=pl.col("domain").str.split("/").list.last()).group_by("slug", "kind").agg(pl.mean("bpb"))
+    )
+    bpb = {(slug, kind): value for slug, kind, value in mean.iter_rows()}
+    assert (
+        bpb["code-step40", "code"] - bpb["code-step40", "prose"]
+        < bpb["prose-step40", "code"] - bpb["prose-step40", "prose"]
+    )
+
+
+def test_killed_while_it_trains_and_scores_it_ends_in_the_same_tables(finished, tmp_path):
+    study = write_text_study(tmp_path)
+    settings = settings_of(study)
+    command = [sys.executable, "-m", "ppl_assets", "run", "--study", str(study), "--state", str(settings.state)]
+    for awaited in ("models/.*.tmp", "models/*", "lake/benchmark_scores/*", "lake/chunk_logliks/*"):
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        _wait_for_another(process, settings.state, awaited)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert [outcome.error for outcome in run(settings) if outcome.error] == []
+    assert_same_tables(tables_of(settings), tables_of(finished))
+
+
+def _wait_for_another(process: subprocess.Popen, state: Path, pattern: str) -> None:
+    """Until one more path than at first matches, or the process has ended."""
+    before, deadline = set(state.glob(pattern)), time.monotonic() + 240
+    while process.poll() is None and not set(state.glob(pattern)) - before:
+        assert time.monotonic() < deadline, f"no new {pattern}"
+
+
+def test_a_model_with_broken_weights_is_listed_and_the_others_are_used(finished, tmp_path):
+    """A good and a broken folder are added to the finished study: only their partitions and the fan-in run."""
+    state = tmp_path / "state"
+    shutil.copytree(finished.state, state)
+    good, broken = tmp_path / "good", tmp_path / "broken"
+    for folder, factor in ((good, 1.5), (broken, float("nan"))):
+        shutil.copytree(finished.state / "models" / "code-step40", folder)
+        weights = safetensors.torch.load_file(folder / "model.safetensors")
+        changed = {name: tensor * factor for name, tensor in weights.items()}
+        safetensors.torch.save_file(changed, folder / "model.safetensors", metadata={"format": "pt"})
+    study = write_text_study(tmp_path)
+    study.write_text(
+        study.read_text()
+        + "models: [{slug: good, family: ours, source: good}, {slug: broken, family: ours, source: broken}]\n"
+    )
+    outcomes = run(Settings(state=state, study=str(study)))
+    failed = {str(outcome.task): outcome for outcome in outcomes if outcome.error}
+    assert set(failed) == {"benchmark_scores[broken]", "chunk_logliks[broken]", "domain_logliks[broken]"}
+    assert "holds NaN or infinity" in (failed["chunk_logliks[broken]"].error or "")
+    assert all(outcome.bad_input for outcome in failed.values())
+    per_model = {str(outcome.task) for outcome in outcomes if outcome.task.partition and not outcome.error}
+    assert per_model == {"benchmark_scores[good]", "chunk_logliks[good]", "domain_logliks[good]"}
+    errors = Workspace(Settings(state=state, study=str(study))).table("benchmark_errors")
+    assert "good" in errors["slug"]
+    assert "broken" not in errors["slug"]
