@@ -62,14 +62,12 @@ def inference(n_texts: int, targets: int) -> None:
     losses, errors = rng.random((90, n_texts)), rng.random((90, targets))
     families = [f"f{k // 3}" for k in range(90)]
     ours.estimate_domains(losses[:, :50], errors[:, 0], families=families)
-    begin = time.perf_counter()
-    for error in errors.T:
-        ours.estimate_domains(losses, error, families=families, replicates=1000)
-    write(what="estimate_domains", texts=n_texts, targets=targets, wall_seconds=time.perf_counter() - begin)
-    begin = time.perf_counter()
-    for error in errors.T:
-        ours.signal_gate(losses, error, families=families)
-    write(what="signal_gate", texts=n_texts, targets=targets, wall_seconds=time.perf_counter() - begin)
+    for call in (ours.estimate_domains, ours.signal_gate):
+        wall, cpu = time.perf_counter(), time.process_time()
+        for error in errors.T:
+            call(losses, error, families=families)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        write(what=call.__name__, texts=n_texts, targets=targets, wall_seconds=wall, cpu_seconds=cpu)
 
 
 def main() -> None:

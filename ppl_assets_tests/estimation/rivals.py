@@ -13,7 +13,7 @@ Rule = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def _shares(values: np.ndarray) -> np.ndarray:
-    return (rankdata(values, axis=0, nan_policy="omit") - 0.5) / (~np.isnan(values)).sum(axis=0)
+    return (rankdata(values, axis=0) - 0.5) / len(values)
 
 
 def _normal(values: np.ndarray) -> np.ndarray:
@@ -36,14 +36,15 @@ def ours(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return cosine(centred_scores(x, "gumbel"), ranks_of_target(x, y))
 
 
-def ridge(penalty: float) -> Rule:
-    """Ridge regression of normal scores of the error on those of all losses; penalty in units of models.
+def ridge(penalty: float, score: Callable[[np.ndarray], np.ndarray] = ndtri) -> Rule:
+    """Ridge regression of normal scores of the error on standardised scores of all losses; penalty in units of models.
 
     In its dual form, which is HOLP's where there are more domains than models (Wang and Leng, 2016).
     """
 
     def rule(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        z, target = _normal(x), _normal(y[:, None])[:, 0]
+        z, target = score(_shares(x)), _normal(y[:, None])[:, 0]
+        z = (z - z.mean(axis=0)) / z.std(axis=0)
         return z.T @ np.linalg.solve(z @ z.T + penalty * len(y) * np.eye(len(y)), target)
 
     return rule
@@ -80,6 +81,8 @@ RULES: dict[str, Rule] = {
     "lowest tenth of losses": scored(lambda u: np.where(np.isnan(u), np.nan, -(u <= 0.1).astype(float))),
     "ridge, penalty 1": ridge(1),
     "ridge, penalty 4": ridge(4),
+    "ridge on Gumbel scores, penalty 1": ridge(1, lambda u: np.log(-np.log1p(-u))),
+    "ridge on Gumbel scores, penalty 4": ridge(4, lambda u: np.log(-np.log1p(-u))),
     "two PLS components": partial_least_squares,
     "given mean loss": lambda x, y: given(x, y, mean_loss(x)),
     "one factor removed": factor_adjusted,
