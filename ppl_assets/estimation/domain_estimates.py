@@ -1,6 +1,6 @@
 """What the evidence says about each domain for one target: the estimate and everything needed to distrust it.
 
-Estimand: Spearman's rho over models between a domain's bits per byte and the target's error, and how far it exceeds
+Estimand: the rank correlation (`scores`) over models of a domain's bits per byte and the target's error; does it exceed
 what the domain would show if it only followed the pool's mean loss. Unit of observation: the model family.
 
 Interval: Fisher's z of the estimate plus and minus Student's t (degrees of freedom: equal-sized families, less 1)
