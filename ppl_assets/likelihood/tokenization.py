@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl_assets.errors import InputError
+from ppl_assets.processes import temporary_path
 
 if TYPE_CHECKING:
     import tokenizers
@@ -72,7 +73,7 @@ class TokenizedTexts:
     def save(self, path: Path) -> None:
         """Write an uncompressed .npz to `path`, which appears whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        unfinished = temporary_path(path)
         with unfinished.open("wb") as file:
             np.savez(
                 file,

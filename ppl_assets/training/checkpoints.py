@@ -8,13 +8,13 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ppl_assets.errors import InputError
+from ppl_assets.processes import temporary_path
 
 _RECORD = "checkpoint.json"
 _WEIGHTS = "model.safetensors"
@@ -32,7 +32,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """
     from safetensors import SafetensorError
 
-    temporary, replaced = _temporary(path), _temporary(path)
+    temporary, replaced = temporary_path(path), temporary_path(path)
     try:
         temporary.mkdir(parents=True)
         yield temporary
@@ -69,10 +69,6 @@ def read_record(folder: Path, *, fingerprint: str) -> dict[str, Any] | None:
 def _digest(folder: Path) -> str:
     with (folder / _WEIGHTS).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _temporary(path: Path) -> Path:
-    return path.parent / f".{path.name}-{os.getpid()}-{uuid.uuid4().hex}.tmp"
 
 
 def _sync(file: Path) -> None:

@@ -4,8 +4,6 @@ The only module that opens DuckDB. No file is ever open for writing while others
 under a temporary name and renamed, so a reader keeps the snapshot that it opened.
 """
 
-import os
-import uuid
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ppl_assets.errors import InputError
+from ppl_assets.processes import temporary_path
 from ppl_assets.schema import TABLES, Table
 from ppl_assets.warehouse.lake import Lake
 
@@ -48,7 +47,7 @@ def publish(lake: Lake, path: Path, *, partitions: Mapping[str, Iterable[str]]) 
     """
     import duckdb
 
-    temporary = path.parent / f".{path.name}-{os.getpid()}-{uuid.uuid4().hex}.tmp"
+    temporary = temporary_path(path)
     try:
         with duckdb.connect(str(temporary)) as connection:
             counts = {

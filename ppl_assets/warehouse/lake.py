@@ -11,7 +11,6 @@ import io
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import polars as pl
 
 from ppl_assets.errors import InputError
+from ppl_assets.processes import is_running, temporary_path
 from ppl_assets.schema import TABLES, Table
 
 _PART = "part.parquet"
@@ -148,7 +148,7 @@ def replace_file(path: Path, content: bytes | memoryview | str) -> None:
     Raises:
         InputError: the disk is full or the folder not writable; what stood at `path` is untouched.
     """
-    temporary = path.parent / f".{path.name}-{os.getpid()}-{uuid.uuid4().hex}.tmp"
+    temporary = temporary_path(path)
     data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -169,27 +169,13 @@ def replace_file(path: Path, content: bytes | memoryview | str) -> None:
 
 def remove_abandoned(root: Path) -> list[Path]:
     """Delete temporary files and folders whose writer is dead; returns what was deleted."""
-    abandoned = [path for path in root.rglob(".*.tmp") if not _alive(path)]
+    abandoned = [path for path in root.rglob(".*.tmp") if not is_running(path.name.rsplit("-", 2)[-2])]
     for path in abandoned:
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
     return abandoned
-
-
-def _alive(temporary: Path) -> bool:
-    """Whether the process that a temporary name carries still runs."""
-    pid = temporary.name.rsplit("-", 2)[-2]
-    if not pid.isdigit():
-        return True
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _folder_key(table: Table) -> str:
@@ -208,7 +194,7 @@ def _checked(frame: pl.DataFrame, table: Table, partition: str | None) -> pl.Dat
     repeated = rows.filter(pl.struct(table.keys).is_duplicated())
     if repeated.height:
         found = repeated.select(table.keys).row(0, named=True)
-        raise InputError(f"table {table.name}: {found} stands {repeated.height} times, expected once")
+        raise InputError(f"table {table.name}: {found} stands more than once, expected once")
     if table.partition is not None and (strange := set(rows[table.partition]) - {partition}):
         raise InputError(f"table {table.name}: partition {partition!r} holds rows of {sorted(strange)[0]!r}")
     return rows.sort(table.keys)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppl_assets.errors import InputError
+from ppl_assets.processes import is_running, temporary_path
 from ppl_assets.warehouse import Lake, data_version, remove_abandoned, replace_file
 
 SCORES = pl.DataFrame(
@@ -141,9 +142,25 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file_and_its_leftovers_are
 
 
 def test_the_temporary_file_of_a_live_writer_stays(tmp_path):
-    alive = tmp_path / f".part-{os.getpid()}-0.tmp"
+    alive = temporary_path(tmp_path / "part")
     alive.touch()
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    (tmp_path / f".part-{dead.stdout.strip()}-0.tmp").touch()
-    assert [path.name for path in remove_abandoned(tmp_path)] == [f".part-{dead.stdout.strip()}-0.tmp"]
+    code = (
+        "from ppl_assets.processes import temporary_path; from pathlib import Path; print(temporary_path(Path('part')))"
+    )
+    dead = tmp_path / subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+    dead.touch()
+    assert remove_abandoned(tmp_path) == [dead]
     assert alive.exists()
+
+
+def test_a_process_that_ended_but_was_not_waited_for_counts_as_ended(tmp_path):
+    """A killed worker stays in the process table until somebody asks for its exit code."""
+    code = "from ppl_assets.processes import process_mark; print(process_mark(), flush=True); input()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+    mark = process.stdout.readline().strip()
+    assert is_running(mark)
+    assert not is_running(mark.replace("@", "@1"))
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert not is_running(mark)
+    process.communicate()

@@ -9,6 +9,7 @@ import dagster as dg
 from ppl_assets.errors import InputError
 from ppl_assets.orchestration.partitions import model_partitions, run_partitions
 from ppl_assets.orchestration.workspace import Workspace
+from ppl_assets.processes import is_running, process_mark
 from ppl_assets.settings import Settings
 from ppl_assets.warehouse import remove_abandoned, replace_file
 
@@ -65,7 +66,7 @@ def open_gpu_pool(instance: dg.DagsterInstance, *, workers: int) -> None:
 
 def process_tag() -> str:
     """This process, as runs that it executes carry it."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    return f"{socket.gethostname()}:{process_mark()}"
 
 
 def fail_abandoned_runs(instance: dg.DagsterInstance) -> int:
@@ -74,14 +75,20 @@ def fail_abandoned_runs(instance: dg.DagsterInstance) -> int:
     abandoned = [run for run in instance.get_runs(unfinished) if _abandoned(run.tags.get(EXECUTOR_TAG))]
     for run in abandoned:
         instance.report_run_failed(run, "the process that executed this run has ended")
-        # A slot that its pool still counts as taken would make the next run wait for ever.
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    _free_slots_of_ended_runs(instance)
     return len(abandoned)
 
 
 def _abandoned(tag: str | None) -> bool:
     """Whether a run's tag names a process of this host that is gone."""
-    host, _, pid = (tag or "").rpartition(":")
-    if host != socket.gethostname():
-        return False
-    return not Path(f"/proc/{pid}").exists() if Path("/proc").is_dir() else False
+    host, _, mark = (tag or "").partition(":")
+    return host == socket.gethostname() and not is_running(mark)
+
+
+def _free_slots_of_ended_runs(instance: dg.DagsterInstance) -> None:
+    """A slot that a pool still counts as taken would make the next run wait for ever."""
+    storage = instance.event_log_storage
+    for run_id in storage.get_concurrency_run_ids():
+        run = instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            storage.free_concurrency_slots_for_run(run_id)

@@ -1,0 +1,30 @@
+"""Processes of this host, told apart even where a number is used again: so what a killed one left is recognised."""
+
+import os
+import uuid
+from pathlib import Path
+
+import psutil
+
+
+def process_mark() -> str:
+    """This process: its number and the time it began."""
+    return _mark(psutil.Process(os.getpid()))
+
+
+def is_running(mark: str) -> bool:
+    """Whether the process that gave itself `mark` still runs; one that ended and was not waited for does not."""
+    try:
+        process = psutil.Process(int(mark.partition("@")[0]))
+        return _mark(process) == mark and process.status() != psutil.STATUS_ZOMBIE
+    except (ValueError, psutil.NoSuchProcess):
+        return False
+
+
+def temporary_path(path: Path) -> Path:
+    """A name beside `path` to write to before it is renamed; it says which process writes."""
+    return path.parent / f".{path.name}-{process_mark()}-{uuid.uuid4().hex}.tmp"
+
+
+def _mark(process: psutil.Process) -> str:
+    return f"{process.pid}@{process.create_time():.2f}"
