@@ -1,6 +1,7 @@
 """Estimates, verdicts and predictions as rows of their tables: every target of a study, from one evidence."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -12,8 +13,8 @@ from ppl_assets.estimation.gate import signal_gate
 from ppl_assets.estimation.rank_prediction import rank_prediction
 from ppl_assets.schema import TABLES
 
-# The estimator that inference (intervals, q-values, stability) is made for.
-MAIN_ESTIMATOR = "spearmanr"
+# Estimators that inference (intervals, q-values, stability) is made for, as the room names their scores.
+_WITH_INFERENCE: dict[str, Literal["gumbel", "spearman"]] = {"gumbel": "gumbel", "spearmanr": "spearman"}
 
 
 def estimate_rows(
@@ -27,10 +28,14 @@ def estimate_rows(
     level: float,
     top_share: float,
 ) -> pl.DataFrame:
-    """Rows of ``correlation_estimates``: Spearman with its inference and, where the study asks, another estimator."""
+    """Rows of ``correlation_estimates``: the study's estimator with its inference, and plain Spearman next to it.
+
+    An estimator for which there is no inference stands without it, next to Spearman with its own.
+    """
     frames = []
     for target in targets:
         own = for_target(evidence, errors, target)
+        inferred = estimator if estimator in _WITH_INFERENCE else "spearmanr"
         estimates = estimate_domains(
             own.bpb_MD,
             own.error_M,
@@ -43,12 +48,12 @@ def estimate_rows(
             replicates=replicates,
             level=level,
             top_share=top_share,
+            estimator=_WITH_INFERENCE[inferred],
         )
-        columns = {name: getattr(estimates, name) for name in _inferred()}
-        frames.append(_frame(target, MAIN_ESTIMATOR, own, columns))
-        if estimator != MAIN_ESTIMATOR:
-            point = getattr(rank_correlation, estimator)(own.bpb_MD, own.error_M)
-            frames.append(_frame(target, estimator, own, {"estimate": point, "models": estimates.models}))
+        frames.append(_frame(target, inferred, own, {name: getattr(estimates, name) for name in _inferred()}))
+        for other in {estimator, "spearmanr"} - {inferred}:
+            point = getattr(rank_correlation, other)(own.bpb_MD, own.error_M)
+            frames.append(_frame(target, other, own, {"estimate": point, "models": estimates.models}))
     return pl.concat(frames)
 
 

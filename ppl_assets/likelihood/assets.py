@@ -1,14 +1,14 @@
 """Assets of the likelihood room: what each chunk, and then each domain, costs each model."""
 
+import shutil
+
 import dagster as dg
 
+from ppl_assets.likelihood.cost import forward_flops_per_token
 from ppl_assets.likelihood.loading import load_model
 from ppl_assets.likelihood.tables import chunk_rows, domain_rows
 from ppl_assets.orchestration.step import Step, WorkspaceResource, asset_options
 from ppl_assets.registry import model_source
-
-# Forward and backward-free: 2 FLOPs per parameter and token.
-_FLOPS_PER_PARAMETER = 2
 
 
 @dg.asset(
@@ -28,25 +28,27 @@ def chunk_logliks(context: dg.AssetExecutionContext, workspace: WorkspaceResourc
         device=source.device,
         trust_remote_code=source.trust_remote_code,
     )
+    shards = opened.settings.state / "shards" / step.key
     rows = chunk_rows(
         step.key,
         opened.lake.read("chunks"),
         loaded,
         token_folder=opened.settings.state / "tokens",
+        shard_folder=shards,
         token_budget=scoring.token_budget,
         too_long=scoring.too_long,
         progress=step.report(),
     )
     tokens = int(rows["tokens"].sum())
-    parameters = loaded.model.num_parameters()
-    statuses = dict(rows["status"].value_counts().iter_rows())
-    return step.publish(
+    result = step.publish(
         {"chunk_logliks": rows},
-        metadata={"statuses": statuses},
+        metadata={"statuses": dict(rows["status"].value_counts().iter_rows())},
         tokens=tokens,
-        flops=float(_FLOPS_PER_PARAMETER * parameters * tokens),
+        flops=float(forward_flops_per_token(loaded.model) * tokens),
         device=source.device,
     )
+    shutil.rmtree(shards)
+    return result
 
 
 @dg.asset(

@@ -290,7 +290,9 @@ class Scoring(Section):
 class Estimation(Section):
     """How evidence is weighed."""
 
-    estimator: Literal["spearmanr", "kendall", "sign", "sign_cdf", "sign_sign", "product"] = "spearmanr"
+    estimator: Literal["gumbel", "spearmanr", "kendall", "sign", "sign_cdf", "sign_sign", "product"] = Field(
+        default="gumbel", description="whose estimates decide; gumbel and spearmanr come with intervals"
+    )
     minimum_models: int = Field(default=10, ge=3, description="fewer models with losses and errors are a failure")
     replicates: Count = Field(default=1000, description="bootstrap replicates over families")
     level: float = Field(default=0.90, gt=0, lt=1, description="coverage of intervals")

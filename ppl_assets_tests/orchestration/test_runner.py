@@ -205,7 +205,8 @@ def test_killed_at_random_moments_and_run_again_it_ends_in_the_same_tables(finis
         parts = set(settings.lake.rglob("*.parquet"))
         for path in parts:
             assert pl.read_parquet(path).height >= 0, "no half-written part under a final name"
-    assert all(outcome.error is None for outcome in run(settings))
+    # In workers like the undisturbed run: another number of BLAS threads shows in the last digit of an estimate.
+    assert all(outcome.error is None for outcome in run(settings, workers=2))
     assert_same_tables(tables_of(settings), tables_of(finished[0]))
     assert not list(settings.state.rglob(".*.tmp"))
 

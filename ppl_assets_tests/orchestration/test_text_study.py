@@ -93,7 +93,7 @@ def test_killed_while_it_trains_and_scores_it_ends_in_the_same_tables(finished, 
         _wait_for_another(process, settings.state, awaited)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    assert [outcome.error for outcome in run(settings) if outcome.error] == []
+    assert [outcome.error for outcome in run(settings, workers=2) if outcome.error] == []
     assert_same_tables(tables_of(settings), tables_of(finished))
 
 
