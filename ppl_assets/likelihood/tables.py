@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from ppl_assets.errors import InputError
 from ppl_assets.likelihood.loading import LoadedModel, weights_digest
 from ppl_assets.likelihood.scoring import TextScores, TooLong
 from ppl_assets.likelihood.selftest import self_test
@@ -52,8 +53,15 @@ def chunk_rows(
 
 
 def domain_rows(lake: Lake, slug: str) -> pl.DataFrame:
-    """Rows of ``domain_logliks`` for one model: scored chunks summed by domain, and imported domains."""
-    return run_sql(lake, "domain_logliks", partitions={"chunk_logliks": [slug]}, parameters={"slug": slug})
+    """Rows of ``domain_logliks`` for one model: scored chunks summed by domain, and imported domains.
+
+    Raises:
+        InputError: the model has neither.
+    """
+    rows = run_sql(lake, "domain_logliks", partitions={"chunk_logliks": [slug]}, parameters={"slug": slug})
+    if rows.is_empty():
+        raise InputError(f"model {slug!r}: no losses; expected scored chunks (chunk_logliks) or imported losses")
+    return rows
 
 
 def _frame(slug: str, chunk_ids: pl.Series, scores: TextScores) -> pl.DataFrame:

@@ -108,11 +108,12 @@ def run_stale(
         sync_partitions(instance, workspace)
         open_gpu_pool(instance, workers=pool.count)
         blocked: set[str] = set()
+        failed: set[tuple[str, str | None]] = set()
         for level in levels():
             assets = [asset for asset in level if asset in wanted and RECIPES[asset].applies(workspace)]
             ready = [asset for asset in assets if not blocked & _depends_on(asset)]
             blocked |= set(assets) - set(ready)
-            tasks = [task for asset in ready for task in stale_tasks(workspace, asset)]
+            tasks = [task for asset in ready for task in stale_tasks(workspace, asset) if not _waits(task, failed)]
             if not tasks:
                 continue
             display.level(tasks)
@@ -122,7 +123,14 @@ def run_stale(
                 # A failed partition is one model less; a failed whole asset leaves nothing to go on from.
                 if outcome.error and RECIPES[outcome.task.asset].partitioned_by is None:
                     blocked.add(outcome.task.asset)
+                elif outcome.error:
+                    failed.add((outcome.task.asset, outcome.task.partition))
     return outcomes
+
+
+def _waits(task: Task, failed: set[tuple[str, str | None]]) -> bool:
+    """Whether the same partition of something that the task needs has just failed."""
+    return any((upstream, task.partition) in failed for upstream in _depends_on(task.asset))
 
 
 def stale_tasks(workspace: Workspace, asset: str) -> list[Task]:
