@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow ui bench calibrate lint clean
+.PHONY: demo test test-slow acceptance ui bench calibrate reference lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ppl-assets demo
@@ -49,3 +49,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 # Pages of docs/ that are made from code.
 reference: $(VENV)/.installed
 	$(BIN)/python -m ppl_assets.reference docs
+
+# The demo as a newcomer runs it, twice; some ten minutes.
+acceptance: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m slow ppl_assets_tests/test_acceptance.py

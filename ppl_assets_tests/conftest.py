@@ -13,6 +13,22 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # No test measures time, and no example is slow for a reason of its own on a busy machine.
 hypothesis.settings.register_profile("without a clock", deadline=None)
 hypothesis.settings.load_profile("without a clock")
+# Why a test may be skipped where the continuous integration runs (published data that is not ours to ship, a file
+# system that cannot be made); any other reason fails it.
+_EXPECTED_SKIPS = ("not at hand", "is absent", "not on this machine", "no published", "tmpfs cannot be mounted")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    """With CI set, a skip that nobody expected is a failure: a check that did not run has not passed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if "CI" not in os.environ or reporter is None:
+        return
+    reasons = [str(report.longrepr) for report in reporter.stats.get("skipped", [])]
+    unexpected = [reason for reason in reasons if not any(known in reason for known in _EXPECTED_SKIPS)]
+    if unexpected:
+        reporter.write_line(f"skipped without an expected reason: {unexpected[0]}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(autouse=True)
