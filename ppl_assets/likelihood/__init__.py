@@ -15,7 +15,7 @@ Precision: forward pass in the checkpoint's bfloat16 or float32, logits reduced 
 """
 
 from ppl_assets.likelihood.cost import forward_flops_per_token
-from ppl_assets.likelihood.loading import LoadedModel, load_model, prefetch_model, weights_digest
+from ppl_assets.likelihood.loading import LoadedModel, load_model, prefetch_model
 from ppl_assets.likelihood.scoring import Status, TextScores, score_texts, score_tokens
 from ppl_assets.likelihood.selftest import Check, SelfTest, self_test
 from ppl_assets.likelihood.shards import Settings, ShardScores, resume_shards, score_shards
@@ -39,7 +39,6 @@ __all__ = [
     "load_model",
     "LoadedModel",
     "prefetch_model",
-    "weights_digest",
     "self_test",
     "SelfTest",
     "Check",

@@ -4,32 +4,20 @@ Only safetensors are read: a pickle runs whatever its author put in it. What tra
 weight that is missing is initialised at random, a branch name means other weights tomorrow) is refused here.
 """
 
-import hashlib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppl_assets.errors import InputError
+from ppl_assets.model_files import READ_BYTES, check_files
 
 if TYPE_CHECKING:
     import torch
 
-WEIGHTS_INDEX = "model.safetensors.index.json"
-PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "tokenizer_config.json",
-)
 # Rows of the embedding that no token uses: padding to a multiple of 64 to 512, or room for new tokens. Known models
 # stay below 3 % (DeepSeek 7B: 2,385 of 102,400); more means a tokenizer of another model.
 UNUSED_ROWS, UNUSED_SHARE = 1024, 0.1
-READ_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +51,7 @@ def load_model(
             whose ids the model has no rows for (or hardly uses), an unknown dtype.
     """
     folder = _folder_of(source, revision, allow_pickle)
-    _check_files(folder, allow_pickle)
+    check_files(folder, allow_pickle=allow_pickle)
     model = _load_weights(folder, _torch_dtype(dtype), device, trust_remote_code, allow_pickle)
     tokenizer = _load_tokenizer(folder, trust_remote_code)
     _check_vocabulary(folder, model, tokenizer)
@@ -84,56 +72,6 @@ def prefetch_model(source: str | Path, *, revision: str | None = None) -> Path:
             while stream.read(READ_BYTES):
                 pass
     return folder
-
-
-def weights_digest(folder: Path) -> str:
-    """SHA-256 (hex) over names, types, shapes and bytes of all tensors in `folder`'s safetensors.
-
-    Independent of the model's name, of file names and of how the tensors are spread over files: the same weights under
-    two names have the same digest, a changed revision has another.
-
-    Raises:
-        InputError: no safetensors, or a truncated file.
-    """
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise InputError(f"{folder}: found no *.safetensors, expected the weights of a model")
-    entries = sorted(entry for file in files for entry in _tensor_digests(file))
-    return hashlib.sha256(json.dumps(entries, separators=(",", ":")).encode()).hexdigest()
-
-
-def _tensor_digests(file: Path) -> list[tuple[str, str, list[int], str]]:
-    header, start = _read_header(file)
-    digests = []
-    with file.open("rb") as stream:
-        for name, tensor in header.items():
-            begin, end = tensor["data_offsets"]
-            stream.seek(start + begin)
-            digest = hashlib.sha256()
-            for left in range(end - begin, 0, -READ_BYTES):
-                digest.update(stream.read(min(left, READ_BYTES)))
-            digests.append((name, tensor["dtype"], tensor["shape"], digest.hexdigest()))
-    return digests
-
-
-def _read_header(file: Path) -> tuple[dict[str, Any], int]:
-    """The tensors that a safetensors file announces, and where their bytes begin; refuses a file of another size."""
-    size = file.stat().st_size
-    try:
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length)) if 8 + length <= size else None
-    except ValueError:  # neither UTF-8 nor JSON
-        header = None
-    if not isinstance(header, dict):
-        raise InputError(
-            f"{file}: found {size} bytes that are no safetensors file; it may be truncated: download it again"
-        )
-    header.pop("__metadata__", None)
-    expected = 8 + length + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
-    if size != expected:
-        raise InputError(f"{file}: found {size} bytes, expected {expected} by its header; download it again")
-    return header, 8 + length
 
 
 def _folder_of(source: str | Path, revision: str | None, allow_pickle: bool) -> Path:
@@ -157,25 +95,6 @@ def _folder_of(source: str | Path, revision: str | None, allow_pickle: bool) -> 
         return Path(snapshot_download(source, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
         raise InputError(f"model {source!r} at {revision!r}: cannot be downloaded: {error}") from error
-
-
-def _check_files(folder: Path, allow_pickle: bool) -> None:
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder}: found no config.json, expected a model folder as `save_pretrained` writes it")
-    files = sorted(folder.glob("*.safetensors"))
-    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLE_SUFFIXES)
-    if not files and not (pickles and allow_pickle):
-        found = f"only pickled weights ({', '.join(pickles)})" if pickles else "no weights"
-        raise InputError(f"{folder}: found {found}, expected *.safetensors")
-    index = folder / WEIGHTS_INDEX
-    named = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else set()
-    missing = sorted(named - {file.name for file in files})
-    if missing:
-        raise InputError(f"{folder}: found no {', '.join(missing)}, expected by {WEIGHTS_INDEX}")
-    for file in files:
-        _read_header(file)
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise InputError(f"{folder}: found no tokenizer, expected tokenizer.json")
 
 
 def _torch_dtype(dtype: str) -> Any:

@@ -6,11 +6,12 @@ import numpy as np
 import polars as pl
 
 from ppl_assets.errors import InputError
-from ppl_assets.likelihood.loading import LoadedModel, weights_digest
+from ppl_assets.likelihood.loading import LoadedModel
 from ppl_assets.likelihood.scoring import TextScores, TooLong
 from ppl_assets.likelihood.selftest import self_test
 from ppl_assets.likelihood.shards import Settings, resume_shards
 from ppl_assets.likelihood.tokenization import load_or_tokenize, start_token
+from ppl_assets.model_files import weights_digest
 from ppl_assets.progress import Report
 from ppl_assets.schema import TABLES
 from ppl_assets.warehouse import Lake, run_sql

@@ -1,8 +1,8 @@
 """The registry: which models there are, what makes two of them one, and what was computed for them elsewhere."""
 
-from ppl_assets.registry.identity import count_parameters, local_revision, weights_digest
+from ppl_assets.registry.identity import local_revision
 from ppl_assets.registry.imports import import_digest, imported_bpb, imported_scores, take_in
-from ppl_assets.registry.register import IMPORTED, ZOO, check_folder, register
+from ppl_assets.registry.register import IMPORTED, ZOO, register
 from ppl_assets.registry.sources import ModelSource, best_device, model_source, only_imported
 
 __all__ = [
@@ -10,8 +10,6 @@ __all__ = [
     "ModelSource",
     "ZOO",
     "best_device",
-    "check_folder",
-    "count_parameters",
     "import_digest",
     "imported_bpb",
     "imported_scores",
@@ -20,5 +18,4 @@ __all__ = [
     "only_imported",
     "register",
     "take_in",
-    "weights_digest",
 ]

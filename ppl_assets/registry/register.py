@@ -12,8 +12,9 @@ from typing import Any
 import polars as pl
 
 from ppl_assets.errors import InputError
+from ppl_assets.model_files import check_files, count_parameters, weights_digest
 from ppl_assets.registry.hub import pinned_commit
-from ppl_assets.registry.identity import count_parameters, local_revision, weights_digest
+from ppl_assets.registry.identity import local_revision
 from ppl_assets.schema import TABLES
 from ppl_assets.study import Study
 from ppl_assets.study.schema import Model
@@ -66,24 +67,16 @@ def _stated(model: Model, study: Study, imported: pl.DataFrame, cache: Path) -> 
         if model.revision is None:
             raise InputError(f"model {model.slug!r}: revision is missing; expected a pinned commit, branch or tag")
         return row | {"revision": pinned_commit(model.slug, model.source, model.revision)}
-    check_folder(folder, model.slug)
+    try:
+        check_files(folder)
+    except InputError as error:
+        raise InputError(f"model {model.slug!r}: {error}") from error
     return row | {
         "source": str(folder),
         "revision": local_revision(folder, cache),
-        "weights_digest": weights_digest(folder, cache),
+        "weights_digest": weights_digest(folder),
         "params": model.params or count_parameters(folder),
     }
-
-
-def check_folder(folder: Path, slug: str) -> None:
-    """Refuse a model folder that lacks configuration, weights or tokenizer."""
-    for what, patterns in (
-        ("configuration", ("config.json",)),
-        ("weights", ("*.safetensors",)),
-        ("tokenizer", ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")),
-    ):
-        if not any(any(folder.glob(pattern)) for pattern in patterns):
-            raise InputError(f"model {slug!r}: {folder}: no {what}; expected {' or '.join(patterns)}")
 
 
 def _looks_like_folder(source: str) -> bool:

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
 from ppl_assets.errors import InputError
-from ppl_assets.likelihood import load_model, prefetch_model, score_texts, weights_digest
+from ppl_assets.likelihood import load_model, prefetch_model, score_texts
+from ppl_assets.model_files import weights_digest
 from ppl_assets_tests.likelihood.tiny import byte_tokenizer, tiny_gpt2
 
 WEIGHTS = "model.safetensors"

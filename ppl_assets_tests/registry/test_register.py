@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from ppl_assets.errors import InputError
-from ppl_assets.registry import count_parameters, local_revision, only_imported, register, weights_digest
+from ppl_assets.model_files import check_files, weights_digest
+from ppl_assets.registry import local_revision, only_imported, register
 from ppl_assets.schema import TABLES
 from ppl_assets.study import parse_study
 
@@ -44,7 +45,7 @@ def test_a_local_model_carries_its_digest_size_and_lineage(tmp_path):
     (row,) = registered(tmp_path, "models: [{slug: m, family: f, source: m, license: mit, maker: us}]\n").to_dicts()
     assert (row["params"], row["family"], row["run"], row["license"], row["status"]) == (3, "f", "m", "mit", "ready")
     assert row["revision"] == local_revision(tmp_path / "m", tmp_path / "digests")
-    assert row["weights_digest"] == weights_digest(tmp_path / "m", tmp_path / "digests")
+    assert row["weights_digest"] == weights_digest(tmp_path / "m")
 
 
 def test_the_same_weights_under_two_names_take_part_once(tmp_path):
@@ -84,9 +85,9 @@ def test_changed_weights_or_tokenizer_change_the_revision(tmp_path):
 @pytest.mark.parametrize(
     ("missing", "message"),
     [
-        ("config.json", "model 'm': .*no configuration; expected config.json"),
-        ("model.safetensors", r"model 'm': .*no weights; expected \*.safetensors"),
-        ("tokenizer.json", "model 'm': .*no tokenizer; expected tokenizer.json"),
+        ("config.json", "model 'm': .*found no config.json, expected a model folder"),
+        ("model.safetensors", r"model 'm': .*found no weights, expected \*.safetensors"),
+        ("tokenizer.json", "model 'm': .*found no tokenizer, expected tokenizer.json"),
     ],
 )
 def test_a_folder_that_lacks_a_part_is_refused_by_name(tmp_path, missing, message):
@@ -99,8 +100,8 @@ def test_a_folder_that_lacks_a_part_is_refused_by_name(tmp_path, missing, messag
 def test_truncated_weights_are_refused_with_both_sizes(tmp_path, size):
     path = write_model(tmp_path / "m") / "model.safetensors"
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(InputError, match=r"model.safetensors: truncated"):
-        count_parameters(tmp_path / "m")
+    with pytest.raises(InputError, match=r"model.safetensors: found \d+ bytes"):
+        check_files(tmp_path / "m")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,12 @@
 """A model folder is whole or not there, and is recognised only as what it was written as."""
 
 import errno
-import os
 from pathlib import Path
 
 import pytest
 
 from ppl_assets.errors import InputError
+from ppl_assets.processes import process_mark
 from ppl_assets.training.checkpoints import read_record, replacing_folder, write_record
 
 ROW = {"run": "r", "step": 3, "slug": "r-step3"}
@@ -42,10 +42,10 @@ def test_an_error_while_writing_leaves_the_older_folder_and_nothing_else(tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
-def test_the_temporary_folder_is_hidden_and_carries_the_process_id(tmp_path: Path) -> None:
+def test_the_temporary_folder_is_hidden_and_says_which_process_writes(tmp_path: Path) -> None:
     with replacing_folder(tmp_path / "m") as temporary:
-        name, pid, _ = temporary.name.rsplit("-", 2)
-    assert (temporary.parent, name, pid) == (tmp_path, ".m", str(os.getpid()))
+        name, mark, _ = temporary.name.rsplit("-", 2)
+    assert (temporary.parent, name, mark) == (tmp_path, ".m", process_mark())
     assert temporary.suffix == ".tmp"
 
 
