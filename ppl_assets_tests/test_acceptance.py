@@ -72,6 +72,17 @@ def test_every_published_table_has_rows_but_what_was_not_imported(demo):
     assert set(empty) <= {"imported_bpb", "imported_scores", "near_duplicates"}
 
 
+def test_the_study_that_init_writes_is_the_demo_and_finds_its_results_current(demo, tmp_path):
+    """The README's `init` and `run`, on the state that the demo left: a study of its own would take as long again."""
+    state, _, _ = demo
+    program = ROOT / ".venv" / "bin" / "ppl-assets"
+    subprocess.run([program, "init", "mine"], cwd=tmp_path, check=True, capture_output=True)
+    command = [program, "run", "--study", "mine/study.yaml", "--state", state]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "Everything is current." in result.stdout
+
+
 def test_a_second_demo_finds_everything_current(demo):
     state, _, _ = demo
     again = subprocess.run(["make", "demo"], cwd=ROOT, capture_output=True, text=True, env=_environment(state))

@@ -13,7 +13,8 @@ from ppl_assets_tests.studies import write_import_study
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# These run for minutes and are run whole by test_acceptance.py, test_ui.py and the continuous integration itself.
+# Not run here: `make demo` and the run of an initialised study are test_acceptance.py's, `make test` is the continuous
+# integration's, of `make ui` test_ui.py runs the command behind it; `make bench` is run by hand, it takes long.
 ELSEWHERE = {
     "make demo",
     "make ui",

@@ -291,7 +291,7 @@ class Estimation(Section):
     """How evidence is weighed."""
 
     estimator: Literal["gumbel", "spearmanr", "kendall", "sign", "sign_cdf", "sign_sign", "product"] = Field(
-        default="gumbel", description="whose estimates decide; gumbel and spearmanr come with intervals"
+        default="spearmanr", description="whose estimates decide; spearmanr and gumbel come with intervals"
     )
     minimum_models: int = Field(default=10, ge=3, description="fewer models with losses and errors are a failure")
     replicates: Count = Field(default=1000, description="bootstrap replicates over families")
