@@ -9,6 +9,7 @@ from rich.progress import Progress as Bars
 
 from ppl_assets.orchestration.progress_reports import StepProgress
 from ppl_assets.orchestration.runner import Display, Outcome, Task
+from ppl_assets.progress import Progress
 
 _SECONDS_BETWEEN_LINES = 5.0
 _LOG_WIDTH = 120
@@ -87,8 +88,8 @@ class BarDisplay(Display):
         key = (update.asset, update.partition)
         if key not in self._tasks:
             self._tasks[key] = self._bars.add_task(f"  {_name(update)}", total=update.progress.total, rate="")
-        rate = f"{update.progress.rate:,.0f} {update.progress.unit}/s"
-        self._bars.update(self._tasks[key], completed=update.progress.done, total=update.progress.total, rate=rate)
+        progress = update.progress
+        self._bars.update(self._tasks[key], completed=progress.done, total=progress.total, rate=_rate(progress))
 
     def finished(self, outcome: Outcome) -> None:
         """Take a task's bar away and move the level's."""
@@ -119,4 +120,9 @@ def _how_far(update: StepProgress) -> str:
     total = f" of {progress.total:,}" if progress.total is not None else ""
     left = progress.remaining_seconds
     remaining = f", {left:.0f} s left" if left is not None else ""
-    return f"{progress.done:,}{total} {progress.unit}, {progress.rate:,.0f} {progress.unit}/s{remaining}"
+    return f"{progress.done:,}{total} {progress.unit}, {_rate(progress)}{remaining}"
+
+
+def _rate(progress: Progress) -> str:
+    share = f" ({progress.share_of_peak:.0%} of peak)" if progress.share_of_peak is not None else ""
+    return f"{progress.rate:,.0f} {progress.unit}/s{share}"

@@ -9,12 +9,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Work done so far, in units of `unit` (``"tokens"``, ``"steps"``, ``"pages"``), `seconds` after it began."""
+    """Work done so far, in units of `unit` (``"tokens"``, ``"steps"``, ``"pages"``), `seconds` after it began.
+
+    `share_of_peak` is the share of the device's matrix-product rate that goes into it, where that is known.
+    """
 
     done: int
     total: int | None
     unit: str
     seconds: float
+    share_of_peak: float | None = None
 
     @property
     def rate(self) -> float:

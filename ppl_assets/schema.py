@@ -264,6 +264,8 @@ _TABLES = (
             Column("bytes", INT, "UTF-8 bytes"),
             Column("bytes_first", INT, "UTF-8 bytes of the first token"),
             Column("status", TEXT, "ok, empty, too_long, non_finite, tokenizer_lossy or refused"),
+            Column("text_digest", BINARY, "128-bit digest of the chunk's text"),
+            Column("scoring_digest", TEXT, "hash of all else that decides the numbers: model, settings, code"),
         ),
     ),
     Table(

@@ -14,6 +14,7 @@ from ppl_assets.corpus.pages import Page, Rejection
 from ppl_assets.corpus.policy import decide_policy
 from ppl_assets.corpus.sampling import SampledPages, collect
 from ppl_assets.corpus.sources import read_pages
+from ppl_assets.corpus.splits import text_digest
 
 __all__ = [
     "Catalog",
@@ -29,4 +30,5 @@ __all__ = [
     "read_pages",
     "reference_counter",
     "source_fingerprint",
+    "text_digest",
 ]

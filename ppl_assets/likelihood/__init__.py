@@ -10,11 +10,11 @@ Precision: forward pass in the checkpoint's bfloat16 or float32, logits reduced 
     passes        batches -> nats, within the memory there is
     selftest      whether one model with one tokenizer can be trusted
     scoring       the definition of bits per byte, and its status per text
-    cost          floating-point operations per token
+    cost          floating-point operations per token, and per second
     shards        large corpora, resumable after a kill at any moment
 """
 
-from ppl_assets.likelihood.cost import forward_flops_per_token
+from ppl_assets.likelihood.cost import forward_flops_per_token, matmul_flops_per_second
 from ppl_assets.likelihood.loading import LoadedModel, load_model, prefetch_model
 from ppl_assets.likelihood.scoring import Status, TextScores, score_texts, score_tokens
 from ppl_assets.likelihood.selftest import Check, SelfTest, self_test
@@ -48,4 +48,5 @@ __all__ = [
     "tokenizer_fingerprint",
     "start_token",
     "forward_flops_per_token",
+    "matmul_flops_per_second",
 ]

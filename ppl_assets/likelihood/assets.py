@@ -1,12 +1,15 @@
 """Assets of the likelihood room: what each chunk, and then each domain, costs each model."""
 
 import shutil
+from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from ppl_assets.likelihood.cost import forward_flops_per_token
 from ppl_assets.likelihood.loading import load_model
-from ppl_assets.likelihood.tables import chunk_rows, domain_rows
+from ppl_assets.likelihood.tables import chunk_rows, domain_rows, known_rows, self_test_sample
+from ppl_assets.orchestration.provenance import scoring_digest
 from ppl_assets.orchestration.step import Step, WorkspaceResource, asset_options
 from ppl_assets.registry import model_source
 
@@ -20,6 +23,11 @@ def chunk_logliks(context: dg.AssetExecutionContext, workspace: WorkspaceResourc
     """What each chunk of text costs one model, in nats, with a status for every chunk."""
     step = Step(context, workspace)
     opened, scoring = step.workspace, step.workspace.study.scoring
+    chunks, digest = opened.lake.read("chunks"), scoring_digest(opened, step.key)
+    known = known_rows(opened.lake, step.key, chunks, digest)
+    left = chunks.join(known, on="chunk_id", how="anti", maintain_order="left")
+    if left.is_empty():
+        return step.publish({"chunk_logliks": known}, metadata=_described(known, scored=0), tokens=0, flops=0.0)
     source = model_source(opened.study, opened.settings.models, opened.model(step.key))
     loaded = load_model(
         source.location,
@@ -31,24 +39,33 @@ def chunk_logliks(context: dg.AssetExecutionContext, workspace: WorkspaceResourc
     shards = opened.settings.state / "shards" / step.key
     rows = chunk_rows(
         step.key,
-        opened.lake.read("chunks"),
+        left,
         loaded,
+        sample=self_test_sample(chunks),
+        scoring_digest=digest,
         token_folder=opened.settings.state / "tokens",
         shard_folder=shards,
         token_budget=scoring.token_budget,
         too_long=scoring.too_long,
+        max_context=scoring.max_context,
         progress=step.report(),
     )
     tokens = int(rows["tokens"].sum())
+    both = pl.concat([known, rows])
     result = step.publish(
-        {"chunk_logliks": rows},
-        metadata={"statuses": dict(rows["status"].value_counts().iter_rows())},
+        {"chunk_logliks": both},
+        metadata=_described(both, scored=rows.height),
         tokens=tokens,
         flops=float(forward_flops_per_token(loaded.model) * tokens),
         device=source.device,
     )
     shutil.rmtree(shards)
     return result
+
+
+def _described(rows: pl.DataFrame, *, scored: int) -> dict[str, Any]:
+    statuses = dict(rows["status"].value_counts().iter_rows())
+    return {"statuses": statuses, "chunks scored": scored, "chunks known before": rows.height - scored}
 
 
 @dg.asset(

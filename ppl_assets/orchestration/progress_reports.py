@@ -46,6 +46,8 @@ def report_to(context: dg.AssetExecutionContext, asset: str, partition: str | No
         metadata = {"done": progress.done, f"{progress.unit}_per_second": progress.rate}
         if progress.total is not None and progress.remaining_seconds is not None:
             metadata |= {"total": progress.total, "remaining_seconds": progress.remaining_seconds}
+        if progress.share_of_peak is not None:
+            metadata["share_of_peak"] = progress.share_of_peak
         context.log_event(dg.AssetObservation(asset_key=asset, partition=partition, metadata=metadata))
 
     return report

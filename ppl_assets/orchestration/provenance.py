@@ -26,6 +26,9 @@ from ppl_assets.warehouse import data_version
 
 Inputs = Callable[[Workspace, str | None], Any]
 
+# Bump it when a text would get other numbers: known losses are then scored again, not only assembled again.
+_SCORING_CODE = "2"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
@@ -141,10 +144,15 @@ def _registered(workspace: Workspace, _: str | None) -> Any:
     return [study.models, local, zoo, imported]
 
 
-def _scored(workspace: Workspace, slug: str | None) -> Any:
+def scoring_digest(workspace: Workspace, slug: str) -> str:
+    """Hash of everything but the text that decides what a text costs a model: its files, settings and our code."""
     study = workspace.study
     trusted = [model.trust_remote_code for model in study.models if model.slug == slug]
-    return [_identity(workspace, slug), _version(workspace, "chunks"), study.scoring, trusted]
+    return canonical_hash([_SCORING_CODE, _identity(workspace, slug), study.scoring, trusted])
+
+
+def _scored(workspace: Workspace, slug: str | None) -> Any:
+    return [scoring_digest(workspace, str(slug)), _version(workspace, "chunks")]
 
 
 def _benchmarked(workspace: Workspace, slug: str | None) -> Any:
@@ -263,7 +271,7 @@ _RECIPES = (
         asset="chunk_logliks",
         tables=("chunk_logliks",),
         partitioned_by="model",
-        code_version="1",
+        code_version=_SCORING_CODE,
         applies=_has_corpus,
         takes_model=lambda workspace, slug: not only_imported(workspace.study, slug),
         inputs=_scored,

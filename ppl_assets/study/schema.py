@@ -284,6 +284,11 @@ class Scoring(Section):
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     too_long: Literal["windows", "skip"] = Field(default="windows", description="chunks longer than a model's context")
+    max_context: int | None = Field(
+        default=None,
+        ge=2,
+        description="most tokens of context for every model, such as the least of the pool; default: each model's own",
+    )
     token_budget: Count | None = Field(default=None, description="padded tokens per batch; default: chosen by device")
 
 

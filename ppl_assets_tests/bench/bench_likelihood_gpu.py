@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import transformers
 
-from ppl_assets.likelihood.cost import forward_flops_per_token
+from ppl_assets.likelihood.cost import forward_flops_per_token, matmul_flops_per_second
 from ppl_assets.likelihood.scoring import score_tokens
 from ppl_assets.likelihood.selftest import check_batching
 from ppl_assets.likelihood.tokenization import from_ids
@@ -58,20 +58,6 @@ def build(shape: str, device: str) -> Any:
             return getattr(transformers, f"{name}ForCausalLM")(config).eval()
     finally:
         torch.set_default_dtype(torch.float32)
-
-
-def matmul_peak(device: str, size: int = 8192) -> float:
-    """bf16 operations per second of a large matrix product."""
-    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
-    torch.mm(a, b)
-    seconds = []
-    for _ in range(10):
-        torch.cuda.synchronize()
-        began = time.perf_counter()
-        torch.mm(a, b)
-        torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
-    return 2 * size**3 / float(np.median(seconds))
 
 
 def measure(shape: str, device: str, peak: float) -> dict[str, Any]:
@@ -116,7 +102,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         sys.exit("no CUDA device: this benchmark measures GPUs")
     device = "cuda:0"
-    peak = matmul_peak(device)
+    peak = matmul_flops_per_second(device, torch.bfloat16)
     shapes = []
     for shape in arguments.shapes:
         shapes.append(measure(shape, device, peak))

@@ -12,11 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 
-from ppl_assets.likelihood import forward_flops_per_token, score_texts
+from ppl_assets.likelihood import forward_flops_per_token, matmul_flops_per_second, score_texts
 
 PEER_BATCH = 2  # the published script's; lm-eval is slower still with 16 on this mix of lengths
 SHAPES = {
@@ -69,17 +68,6 @@ def lm_eval(model: Any, tokenizer: Any, texts: list[str]) -> float:
 METHODS: dict[str, Callable[[Any, Any, list[str]], float]] = {"ours": ours, "reference": reference, "lm_eval": lm_eval}
 
 
-def matmul_flops_per_second(dtype: str) -> float:
-    """What this thread count reaches on 1,024 x 1,024 x 1,024, in place: the peak that shares are taken of."""
-    a, b = (torch.randn(1024, 1024).to(getattr(torch, dtype)) for _ in range(2))
-    out, seconds = torch.empty_like(a), []
-    for _ in range(20):
-        began = time.perf_counter()
-        torch.mm(a, b, out=out)
-        seconds.append(time.perf_counter() - began)
-    return 2 * 1024**3 / float(np.median(seconds))
-
-
 def _memory_kb(field: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field))
@@ -101,7 +89,7 @@ def main() -> None:
     texts = json.loads((arguments.folder / f"{arguments.shape}-texts.json").read_text())
     share = sorted(texts, key=len)[arguments.part :: arguments.parts]
     METHODS[arguments.method](model, tokenizer, ["warm up", "both"])
-    peak = matmul_flops_per_second(arguments.dtype)
+    peak = matmul_flops_per_second("cpu", getattr(torch, arguments.dtype))
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()

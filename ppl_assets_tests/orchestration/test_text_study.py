@@ -104,6 +104,32 @@ def _wait_for_another(process: subprocess.Popen, state: Path, pattern: str) -> N
         assert time.monotonic() < deadline, f"no new {pattern}"
 
 
+@pytest.mark.parametrize(("pages", "share_scored"), [(1, 0.0), (3, 0.6)], ids=["shrinks", "grows"])
+def test_a_sample_that_shrinks_costs_no_scoring_and_one_that_grows_its_new_texts(
+    finished, tmp_path, pages, share_scored
+):
+    state = tmp_path / "state"
+    shutil.copytree(finished.state, state)
+    study = write_text_study(tmp_path)
+    study.write_text(study.read_text().replace("pages_per_domain: 2}", f"pages_per_domain: {pages}}}"))
+    outcomes = run(Settings(state=state, study=str(study)), ["domain_logliks"])
+    assert [outcome.error for outcome in outcomes if outcome.error] == []
+    before, after = Workspace(finished), Workspace(Settings(state=state, study=str(study)))
+    for slug in after.slugs():
+        rows, footer = after.lake.read("chunk_logliks", slug), after.lake.footer("chunk_logliks", slug)
+        assert set(rows["chunk_id"]) == set(after.table("chunks")["chunk_id"])
+        kept = rows.join(before.lake.read("chunk_logliks", slug), on="chunk_id", suffix="_before")
+        assert kept.height > 0
+        assert kept["nll"].equals(kept["nll_before"])
+        known = set(before.lake.read("chunk_logliks", slug)["text_digest"])
+        new = rows.filter(~pl.col("text_digest").is_in(known))
+        assert footer is not None
+        assert footer.cost["tokens"] == new["tokens"].sum()
+        # One page of a domain more is less than half of three, exact shares depend on the installed packages.
+        assert (new.height > 0) == (share_scored > 0)
+        assert new["tokens"].sum() <= share_scored * rows["tokens"].sum()
+
+
 def test_a_model_with_broken_weights_is_listed_and_the_others_are_used(finished, tmp_path):
     """A good and a broken folder are added to the finished study: only their partitions and the fan-in run."""
     state = tmp_path / "state"
