@@ -44,6 +44,11 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	# The published package and the reference sampler are oracles: wanted for their functions, not their dependencies.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps perplexity-correlations
+	# Trainers' own parsers read back what `export` writes (29 MB). Their dependencies (cloud clients, codecs, older
+	# versions of ours) are not needed for that; the second line is what three of them import and we do not have.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps \
+		megatron-core ai2-olmo-core mosaicml-streaming litdata \
+		dataclass-extensions bettermap importlib_resources catalogue lightning-utilities
 	touch $@
 
 # Pages of docs/ that are made from code.

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ppl_assets.display import display_for, error_console, output_console
 from ppl_assets.errors import InputError, suggestion
+from ppl_assets.export import FORMATS, export_mixture
 from ppl_assets.settings import STATE_VARIABLE, STUDY_VARIABLE, Settings
 
 app = typer.Typer(
@@ -153,6 +154,30 @@ def report(study: StudyName = None, state: State = None) -> None:
     settings = Settings.from_environment(state=state, study=study)
     _run(settings, ["selection_report"])
     Console().print(str(settings.report_file), soft_wrap=True, highlight=False)
+
+
+@app.command()
+def export(
+    target: Annotated[str, typer.Option("--target", help="Target whose mixture is written.")],
+    format: Annotated[str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write; an existing one is replaced.")],
+    path_template: Annotated[
+        str, typer.Option(help="Path of a domain's data, as the trainer will find it.")
+    ] = "data/{domain}",
+    study: StudyName = None,
+    state: State = None,
+) -> None:
+    """Write a target's mixture as a file that a trainer reads."""
+    from ppl_assets.orchestration.status import behind
+    from ppl_assets.orchestration.workspace import Workspace
+
+    workspace = Workspace(Settings.from_environment(state=state, study=study))
+    blend = export_mixture(workspace, target=target, format=format, out=out, template=path_template)
+    Console().print(f"{out}: {len(blend.shares)} domains, {blend.origin}", soft_wrap=True, highlight=False)
+    if stale := behind(workspace, "pretraining_mixture"):
+        error_console().print(
+            f"ppl-assets: the mixture is not up to date ({', '.join(stale)}); `ppl-assets run`, then export again"
+        )
 
 
 @models_app.command("list")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import duckdb
+import polars as pl
 import pytest
 
 from ppl_assets.schema import TABLES
@@ -138,3 +139,59 @@ def test_bad_input_ends_with_code_2_and_a_sentence(tmp_path, harm, message):
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
     assert re.search(message, result.stderr), result.stderr
+
+
+def export(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return ppl_assets("export", "--study", "study.yaml", "--state", "state", *arguments, cwd=folder)
+
+
+def test_an_exported_mixture_is_that_of_the_table(finished):
+    folder, _ = finished
+    result = export(folder, "--target", "sums", "--format", "csv", "--out", "sums.csv", "--path-template", "x/{domain}")
+    assert (result.returncode, result.stderr) == (0, "")
+    exported = pl.read_csv(folder / "sums.csv")
+    table = pl.read_parquet(folder / "state" / "lake" / "pretraining_mixture" / "part.parquet")
+    weights = dict(
+        table.filter((pl.col("target") == "sums") & (pl.col("weight") > 0)).select("domain", "weight").rows()
+    )
+    assert dict(exported.select("domain", "weight").rows()) == weights
+    assert exported["path"].to_list() == [f"x/{domain}" for domain in exported["domain"]]
+    assert f"sums.csv: {len(weights)} domains, study imported, target sums, mixture " in result.stdout
+
+
+def test_an_export_that_is_behind_the_study_says_so(finished, tmp_path):
+    folder, _ = finished
+    study = tmp_path / "study.yaml"
+    write_import_study(tmp_path)
+    study.write_text(study.read_text().replace("keep: 0.25", "keep: 0.5"))
+    arguments = ("--target", "sums", "--format", "yaml", "--out", tmp_path / "sums.yaml")
+    result = ppl_assets("export", "--study", study, "--state", folder / "state", *arguments, cwd=folder)
+    assert result.returncode == 0
+    assert "the mixture is not up to date" in result.stderr
+    assert "pretraining_mixture" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--target", "sum", "--format", "csv", "--out", "x"), r"--target: found 'sum', .*did you mean 'sums'"),
+        (("--target", "sums", "--format", "megatrn", "--out", "x"), r"--format: found 'megatrn', .*mean 'megatron'"),
+        (("--target", "sums", "--format", "csv", "--out", "."), r"--out: \. is a folder, expected the path of a file"),
+        (("--target", "sums", "--format", "csv", "--out", "no/x"), r"--out: no is no folder, expected one that exists"),
+        (("--target", "sums", "--format", "pages", "--out", "x"), r"--format pages: no sampled page belongs"),
+        (
+            ("--target", "sums", "--format", "csv", "--out", "x", "--path-template", "data"),
+            r"--path-template: found 'data', expected a path with \{domain\}",
+        ),
+        (
+            ("--target", "sums", "--format", "csv", "--out", "x", "--state", "nothing"),
+            r"nothing: holds no mixture yet; run `ppl-assets run` first",
+        ),
+    ],
+)
+def test_an_export_that_cannot_be_made_ends_with_code_2_and_a_sentence(finished, arguments, message):
+    folder, _ = finished
+    result = export(folder, *arguments)
+    assert (result.returncode, "Traceback" in result.stderr) == (2, False), result.stderr
+    assert re.search(message, result.stderr), result.stderr
+    assert not (folder / "x").exists()

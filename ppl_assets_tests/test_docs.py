@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from ppl_assets.reference import pages
+from ppl_assets.settings import Settings
+from ppl_assets.warehouse import Lake
+from ppl_assets_tests.export.test_formats import mixture_table
 from ppl_assets_tests.studies import write_import_study
 
 ROOT = Path(__file__).parent.parent
@@ -36,8 +39,14 @@ def commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where the commands run, one after the other, as a reader would: losses and scores to import lie there."""
+    """Where the commands run, one after the other, as a reader would.
+
+    Losses and scores to import lie there, and in the default state folder a mixture for the demo's targets, as
+    `make demo` leaves one.
+    """
     folder = tmp_path_factory.mktemp("reader")
+    lake = Lake(Settings.from_environment(state=folder / ".ppl").lake)
+    lake.write("pretraining_mixture", mixture_table(), fingerprint="the demo's")
     write_import_study(folder)
     (folder / "bpb.csv").rename(folder / "losses.csv")
     return folder

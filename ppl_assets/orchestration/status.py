@@ -32,6 +32,13 @@ def partition_states(workspace: Workspace) -> list[PartitionState]:
     ]
 
 
+def behind(workspace: Workspace, asset: str) -> list[str]:
+    """Assets up to and with `asset`, in the order of the graph, that are not current."""
+    before = list(RECIPES)[: list(RECIPES).index(asset) + 1]
+    states = partition_states(workspace)
+    return [name for name in before if any(each.asset == name and each.state != "current" for each in states)]
+
+
 def _state(workspace: Workspace, asset: str, partition: str | None) -> State:
     if is_current(workspace, asset, partition):
         return "current"
