@@ -367,6 +367,56 @@ _TABLES = (
         ),
     ),
     Table(
+        name="page_filters",
+        grain="one target",
+        keys=("target",),
+        columns=(
+            Column("target", TEXT, "the target"),
+            Column("status", TEXT, "trained, or none where the labels tell no domains apart"),
+            Column("reason", TEXT, "the status in one sentence"),
+            Column("labels", TEXT, "what a domain's pages are labelled by: better, mixture or stability"),
+            Column("mixture", TEXT, "hash of the rows of pretraining_mixture that the labels come from"),
+            Column("model_digest", TEXT, "sha256 of model.bin", nullable=True),
+            Column(
+                "threshold", REAL, "score from which pages fill the budget, estimated on sampled pages", nullable=True
+            ),
+            Column("pages", INT, "sampled pages with a label"),
+            Column("included", INT, "of these, pages more likely to be included than not"),
+            Column("domains", INT, "their domains"),
+            Column("groups", INT, "their groups: sites, tied together where they share near duplicates"),
+        ),
+    ),
+    Table(
+        name="filter_metrics",
+        grain="one target, slice of the held-out pages and metric",
+        keys=("target", "slice", "metric"),
+        columns=(
+            Column("target", TEXT, "the target"),
+            Column("slice", TEXT, "all, language=<language> or group=<domain group>"),
+            Column(
+                "metric",
+                TEXT,
+                "roc_auc; precision, recall and f1 at a calibrated probability of 1/2; precision_at_budget (share of "
+                "the budget's tokens); brier and calibration_error, and calibration_error_before calibration; "
+                "positive_share",
+            ),
+            Column("value", REAL, "its value over pages that their classifier had not seen", nullable=True),
+            Column("ci_low", REAL, "lower end of the 90 % bootstrap interval over groups of sites", nullable=True),
+            Column("ci_high", REAL, "upper end of it", nullable=True),
+            Column("pages", INT, "pages of the slice"),
+        ),
+    ),
+    Table(
+        name="filter_ngrams",
+        grain="one target and deciding word or word pair",
+        keys=("target", "ngram"),
+        columns=(
+            Column("target", TEXT, "the target"),
+            Column("ngram", TEXT, "one or two words; </s> is the end of a page"),
+            Column("influence", REAL, "by how much it moves the mean logit of sampled pages toward inclusion"),
+        ),
+    ),
+    Table(
         name="artifacts",
         grain="one published file",
         keys=("artifact",),

@@ -49,6 +49,16 @@ class Settings:
         return self.state / "tasks"
 
     @property
+    def filters(self) -> Path:
+        """Folder of the page filters: one folder per target, with its model and its card."""
+        return self.state / "filters"
+
+    @property
+    def selection(self) -> Path:
+        """Folder of what page selection writes per shard of the source: scores, and texts if asked for."""
+        return self.state / "selection"
+
+    @property
     def imports(self) -> Path:
         """Folder of files taken in by ``ppl-assets import``: one subfolder for BPB, one for scores."""
         return self.state / "imports"

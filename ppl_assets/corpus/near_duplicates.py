@@ -36,25 +36,51 @@ def near_duplicates(texts: Sequence[str], similarity: float) -> list[tuple[int, 
     Texts come in order of priority: one stays unless it is a near duplicate of an earlier one that stays, so every text
     that goes has its likeness among those that stay.
     """
-    from datasketch import MinHash, MinHashLSH
-
-    rows = _rows_per_band(similarity)
-    index = MinHashLSH(num_perm=_PERMUTATIONS, params=(_PERMUTATIONS // rows, rows))
-    empty = MinHash(num_perm=_PERMUTATIONS, hashfunc=int)
-    kept: dict[int, np.ndarray] = {}
-    gone = []
+    kept, gone = _Index(similarity), []
     for number, text in enumerate(texts):
-        found = shingles(text)
-        signature = empty.copy()
-        signature.update_batch(found >> np.uint64(32))
-        candidates = sorted(index.query(signature)) if len(found) else []
-        likeness = next(_alike(found, candidates, kept, similarity), None)
+        likeness = next(kept.alike(number, text), None)
         if likeness:
             gone.append((number, *likeness))
-        elif len(found):
-            kept[number] = found
-            index.insert(number, signature)
+        else:
+            kept.insert()
     return gone
+
+
+def near_duplicate_pairs(texts: Sequence[str], similarity: float) -> Iterator[tuple[int, int]]:
+    """Every pair of texts that are near duplicates, the later one first."""
+    index = _Index(similarity)
+    for number, text in enumerate(texts):
+        yield from ((number, other) for other, _ in index.alike(number, text))
+        index.insert()
+
+
+class _Index:
+    """Texts in locality-sensitive buckets: ask for the likes of one, then insert it or not."""
+
+    def __init__(self, similarity: float) -> None:
+        from datasketch import MinHash, MinHashLSH
+
+        rows = _rows_per_band(similarity)
+        self._similarity = similarity
+        self._buckets = MinHashLSH(num_perm=_PERMUTATIONS, params=(_PERMUTATIONS // rows, rows))
+        self._empty = MinHash(num_perm=_PERMUTATIONS, hashfunc=int)
+        self._shingles: dict[int, np.ndarray] = {}
+
+    def alike(self, number: int, text: str) -> Iterator[tuple[int, float]]:
+        """Inserted texts that `text` is a near duplicate of, with their similarity; a text without words has none."""
+        found = shingles(text)
+        signature = self._empty.copy()
+        signature.update_batch(found >> np.uint64(32))
+        self._asked = (number, found, signature)
+        candidates = sorted(self._buckets.query(signature)) if len(found) else []
+        return _alike(found, candidates, self._shingles, self._similarity)
+
+    def insert(self) -> None:
+        """Insert the text that was asked about last."""
+        number, found, signature = self._asked
+        if len(found):
+            self._shingles[number] = found
+            self._buckets.insert(number, signature)
 
 
 def jaccard(a: np.ndarray, b: np.ndarray) -> float:

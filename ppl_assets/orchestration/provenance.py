@@ -18,6 +18,8 @@ from pydantic import BaseModel
 
 from ppl_assets.benchmarks.tables import task_folder_digest
 from ppl_assets.corpus import source_fingerprint
+from ppl_assets.filtering.eligibility import eligible_split
+from ppl_assets.filtering.tables import filter_files
 from ppl_assets.orchestration.workspace import SPLITS, Workspace
 from ppl_assets.registry import import_digest, local_revision, only_imported
 from ppl_assets.schema import TABLES
@@ -181,6 +183,24 @@ def _evidence(workspace: Workspace, _: str | None) -> Any:
     return [settings, study.seed, lineage, losses, domains]
 
 
+def _filtered(workspace: Workspace, _: str | None) -> Any:
+    """What page filters are trained on; the arms, their settings and the bounds of a selection are no part of it."""
+    study = workspace.study
+    assert study.filter is not None
+    later = {"arms", "with_text", "reference_model", "target_texts", "languages", "bounds"}
+    settings = study.filter.model_dump(mode="json", exclude=later)
+    tables = ("pretraining_mixture", "correlation_estimates", "domains")
+    pages = _version(workspace, "pages", eligible_split(study))
+    return [
+        settings,
+        study.mixture,
+        study.estimation.estimator,
+        study.seed,
+        pages,
+        [_version(workspace, table) for table in tables],
+    ]
+
+
 def _published(workspace: Workspace) -> dict[str, Any]:
     """Data versions of every published table."""
     versions: dict[str, Any] = {}
@@ -313,6 +333,14 @@ _RECIPES = (
             workspace.study.estimation.gate,
             [_version(workspace, table) for table in ("correlation_estimates", "signal_gate", "domains")],
         ],
+    ),
+    Recipe(
+        asset="page_filter",
+        tables=("page_filters", "filter_metrics", "filter_ngrams"),
+        code_version="1",
+        applies=lambda workspace: workspace.study.filter is not None,
+        inputs=_filtered,
+        files=lambda workspace, _: filter_files(workspace.settings.filters, workspace.table("page_filters")),
     ),
     Recipe(
         asset="cost_ledger",

@@ -17,6 +17,7 @@ _SECONDS_PER_HOUR = 3600
     **asset_options("cost_ledger", group="publication", kinds={"polars"}),
     deps=[
         "pretraining_mixture",
+        "page_filter",
         "rank_prediction",
         "corpus_chunks",
         "benchmark_tasks",

@@ -330,6 +330,90 @@ class Mixture(Section):
         return self.keep or 0.1
 
 
+class Bound(Section):
+    """Where a measure of a selection's shift from the pool is worth a warning, and where it stops the run."""
+
+    warn: float | None = Field(default=None, ge=0, description="beyond it the check warns")
+    block: float | None = Field(default=None, ge=0, description="beyond it the selection is not published")
+
+
+class ShiftBounds(Section):
+    """How far a selection may shift from the pool."""
+
+    language: Bound = Field(default=Bound(warn=0.3), description="share of tokens that changed language (0 to 1)")
+    group: Bound = Field(default=Bound(), description="share of tokens that changed the domain's group (0 to 1)")
+    length: Bound = Field(default=Bound(warn=1.0), description="mean page length over the pool's, in doublings")
+    concentration: Bound = Field(
+        default=Bound(warn=0.5), description="the largest domain's share of tokens, less its share of the pool"
+    )
+    duplication: Bound = Field(
+        default=Bound(warn=0.05),
+        description="share of near-duplicate pages in a sample, less that of the pool's sample",
+    )
+
+
+Arm = Literal[
+    "ours",
+    "ours_domains",
+    "uniform",
+    "mean_loss",
+    "perplexity_pruning",
+    "dsir",
+    "quality_classifier",
+    "language",
+    "rules",
+]
+
+
+class PageFilter(Section):
+    """From domains to pages: the classifier that carries the mixture's choice to any page, and what it selects."""
+
+    labels: Literal["better", "mixture", "stability"] = Field(
+        default="better",
+        description="what a domain's pages are labelled by: better (probability that its estimate is above the "
+        "pool's), mixture (share of it that the mixture takes) or stability (selection_probability)",
+    )
+    soft: bool = Field(
+        default=True, description="sample labels by their probability; off: round them, and leave none in doubt"
+    )
+    pages_per_domain: Count | None = Field(default=None, description="pages trained on per domain, at most")
+    folds: int = Field(default=4, ge=2, description="parts of the pages, by site, that are held out in turn")
+    near_duplicate_similarity: float = Field(
+        default=0.6, gt=0, le=1, description="pages at least as alike (word 5-grams) are never held out from each other"
+    )
+    dimension: Count = 16
+    word_ngrams: Count = 2
+    buckets: Count = Field(
+        default=200_000, description="hashed word pairs; the model takes 4 x dimension bytes of each"
+    )
+    epochs: Count = 5
+    min_steps: Count = Field(default=6000, description="of few pages there are more epochs, to as many steps as this")
+    learning_rate: float = Field(default=0.2, gt=0)
+    min_count: Count = Field(default=2, description="rarer words are left out of the vocabulary")
+    lowercase: bool = False
+    unicode_form: Literal["NFC", "NFKC", "none"] = "NFC"
+    arms: tuple[Arm, ...] = Field(default=("ours", "uniform"), min_length=1, description="methods that select pages")
+    with_text: bool = Field(default=False, description="write the selected pages' text as Parquet shards too")
+    reference_model: Slug | None = Field(
+        default=None, description="for perplexity_pruning: whose losses; default: the first model by slug"
+    )
+    target_texts: dict[Slug, tuple[str, ...]] = Field(
+        default={},
+        description="for dsir and quality_classifier: JSONL files (key text) or plain text files of each target, "
+        "relative to the study file; default: the benchmark pages of the tasks that the study builds for it",
+    )
+    languages: dict[Slug, tuple[Name, ...]] = Field(default={}, description="for language: languages kept per target")
+    bounds: ShiftBounds = ShiftBounds()
+
+    @field_validator("arms")
+    @classmethod
+    def _arms_once(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
+        repeated = sorted({arm for arm in arms if arms.count(arm) > 1})
+        if repeated:
+            raise ValueError(f"duplicate arm {repeated[0]!r}")
+        return arms
+
+
 class PolicyRule(Section):
     """An allow or deny rule; the last rule that matches a domain decides."""
 
@@ -365,6 +449,7 @@ class Study(Section):
     scoring: Scoring = Scoring()
     estimation: Estimation = Estimation()
     mixture: Mixture = Field(description="how much to choose")
+    filter: PageFilter | None = Field(default=None, description="from domains to pages; absent: domains are the answer")
     policy: tuple[PolicyRule, ...] = Field(default=(), description="which domains may be used")
     prices: Prices = Field(default=Prices(), description="for the cost ledger")
     folder: Path = Field(
@@ -381,6 +466,13 @@ class Study(Section):
             raise ValueError("a model zoo and built tasks need a corpus")
         if self.zoo and self.corpus and self.corpus.splits.training.share == 0:
             raise ValueError("a model zoo needs corpus.splits.training.share above 0")
+        if self.filter and self.corpus is None:
+            raise ValueError("a page filter needs a corpus")
+        if self.filter:
+            named = {*self.filter.target_texts, *self.filter.languages}
+            unknown = sorted(named - set(self.targets))
+            if unknown:
+                raise ValueError(f"filter names the target {unknown[0]!r}, expected one of {sorted(self.targets)}")
         if self.benchmarks.build and self.corpus and self.corpus.splits.benchmark.share == 0:
             raise ValueError("built tasks need corpus.splits.benchmark.share above 0")
         return self

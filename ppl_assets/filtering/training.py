@@ -1,0 +1,194 @@
+"""Training a page filter and measuring it on sites that it has not seen.
+
+Pages are split into folds by groups (`grouping`). For each fold a classifier is trained on the others and scores it, so
+every page gets a score from a classifier that saw neither its site nor a near duplicate; metrics, calibration and the
+threshold for the budget come from these scores alone. The filter that is handed out is then trained on all pages.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from ppl_assets.filtering import measures
+from ppl_assets.filtering.calibration import Calibration
+from ppl_assets.filtering.classifier import Classifier, ClassifierSettings, sigmoid, train_classifier
+from ppl_assets.filtering.grouping import fold_assignment, page_groups
+from ppl_assets.filtering.normalization import Normalization
+
+# Slices of pages that metrics are reported for, besides all pages: columns of the page table and their words.
+SLICES = {"language": "language", "domain_group": "group"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """How a filter is trained and measured."""
+
+    classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
+    normalization: Normalization = field(default_factory=Normalization)
+    folds: int = 4
+    near_duplicate_similarity: float = 0.6
+    replicates: int = 200
+    level: float = 0.90
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """What classifiers that had not seen a page's group say of it.
+
+    `pages` holds page_id, domain, group, fold, label, logit, probability (calibrated on the other folds) and what the
+    caller's pages held; logit is null where the other folds had one kind of page only. `metrics` is long: slice,
+    metric, value, ci_low, ci_high, pages.
+    """
+
+    pages: pl.DataFrame
+    metrics: pl.DataFrame
+    calibration: Calibration
+    threshold: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How many tokens are to be taken of a pool that the pages are a sample of: tokens that each domain holds."""
+
+    tokens: float
+    pool: dict[str, int] = field(default_factory=dict)
+
+
+def split(pages: pl.DataFrame, training: Training) -> pl.DataFrame:
+    """`pages` (page_id, domain, text, label) with the columns group and fold."""
+    group_P = page_groups(pages["domain"].to_list(), pages["text"].to_list(), training.near_duplicate_similarity)
+    fold_P = fold_assignment(
+        group_P,
+        pages["label"].to_numpy() >= 0.5,
+        pages["page_id"].to_list(),
+        folds=training.folds,
+        seed=training.classifier.seed,
+    )
+    return pages.with_columns(group=pl.Series(group_P, dtype=pl.Int64), fold=pl.Series(fold_P, dtype=pl.Int64))
+
+
+def train(pages: pl.DataFrame, path: Path, training: Training) -> Classifier:
+    """A classifier of all `pages` (text, label), its model written to `path`."""
+    return train_classifier(
+        pages["text"].to_list(),
+        pages["label"].to_numpy(),
+        path,
+        settings=training.classifier,
+        normalization=training.normalization,
+    )
+
+
+def measure(
+    pages: pl.DataFrame,
+    scratch: Path,
+    training: Training,
+    budget: Budget,
+    *,
+    trained: Callable[[int, int], None] | None = None,
+) -> HeldOut:
+    """Score every page by a classifier trained without its fold, and measure these scores.
+
+    Args:
+        pages: page_id, domain, text, label, tokens, and language and domain_group where they are known.
+        scratch: folder for the folds' models, which are deleted.
+        trained: called after each fold with the folds done and in all.
+    """
+    folded = split(pages, training)
+    logit_P = np.full(folded.height, np.nan)
+    fold_P, folds = folded["fold"].to_numpy(), folded["fold"].n_unique()
+    for done, fold in enumerate(sorted(set(fold_P.tolist())), start=1):
+        rest, held = folded.filter(pl.col("fold") != fold), folded.filter(pl.col("fold") == fold)
+        if 0 < rest["label"].sum() < rest.height:
+            path = scratch / f"fold-{fold}.bin"
+            logit_P[fold_P == fold] = train(rest, path, training).logits(held["text"].to_list())
+            path.unlink()
+        if trained:
+            trained(done, folds)
+    positive_P = folded["label"].to_numpy() >= 0.5
+    scored_P = ~np.isnan(logit_P)
+    probability_P = np.full(folded.height, np.nan)
+    for fold in set(fold_P[scored_P].tolist()):
+        others_P = scored_P & (fold_P != fold)
+        if others_P.any():
+            curve = Calibration.fit(logit_P[others_P], positive_P[others_P])
+            probability_P[fold_P == fold] = curve.probability(logit_P[fold_P == fold])
+    found = folded.drop("text").with_columns(
+        logit=pl.Series(logit_P).fill_nan(None),
+        probability=pl.Series(probability_P).fill_nan(None),
+        pool_tokens=pl.Series(_pool_tokens(folded, budget)),
+    )
+    evaluated = found.filter(pl.col("logit").is_not_null() & pl.col("probability").is_not_null())
+    return HeldOut(
+        pages=found,
+        metrics=_metrics(evaluated, budget, training),
+        calibration=Calibration.fit(logit_P[scored_P], positive_P[scored_P]),
+        threshold=_threshold(evaluated, budget),
+    )
+
+
+def _pool_tokens(pages: pl.DataFrame, budget: Budget) -> np.ndarray:
+    """Tokens of the pool that each sampled page stands for: its share of its domain's sample, times the domain."""
+    of_domain = pages["domain"].replace_strict(budget.pool, default=None, return_dtype=pl.Float64)
+    sampled = pages.select(pl.sum("tokens").over("domain"))["tokens"]
+    return (pages["tokens"] * of_domain.fill_null(sampled.cast(pl.Float64)) / sampled).to_numpy()
+
+
+def _threshold(pages: pl.DataFrame, budget: Budget) -> float | None:
+    """The score at which the pool's best pages fill the budget, each page standing for its share of the pool."""
+    if pages.is_empty():
+        return None
+    ordered = pages.sort("logit", descending=True)
+    # Sites that could not be scored hold a part of the pool too.
+    scale = float(ordered["pool_tokens"].sum()) / max(sum(budget.pool.values()), 1) if budget.pool else 1.0
+    place = int(np.searchsorted(ordered["pool_tokens"].cum_sum().to_numpy(), budget.tokens * min(scale, 1.0)))
+    return float(sigmoid(ordered["logit"].to_numpy())[min(place, ordered.height - 1)])
+
+
+def _metrics(pages: pl.DataFrame, budget: Budget, training: Training) -> pl.DataFrame:
+    """Metrics of all evaluated pages, and of each language and group that holds a share of them."""
+    slices = {"all": pages}
+    for column, word in SLICES.items():
+        if column in pages.columns:
+            parts = pages.filter(pl.col(column).is_not_null()).partition_by(column, as_dict=True)
+            slices |= {
+                f"{word}={value}": part for (value,), part in sorted(parts.items(), key=lambda item: str(item[0]))
+            }
+    rows = [row for name, part in slices.items() for row in _slice_metrics(name, part, pages, budget, training)]
+    schema = {"slice": pl.String, "metric": pl.String, "value": pl.Float64, "ci_low": pl.Float64, "ci_high": pl.Float64}
+    return pl.DataFrame(rows, schema={**schema, "pages": pl.Int64}, orient="row").fill_nan(None)
+
+
+def _slice_metrics(
+    name: str, pages: pl.DataFrame, all_pages: pl.DataFrame, budget: Budget, training: Training
+) -> list[tuple[str, str, float, float, float, int]]:
+    """One slice's metrics; undefined ones, such as the area under the curve of one kind of page, are NaN."""
+    logit_P, probability_P = pages["logit"].to_numpy(), pages["probability"].to_numpy()
+    positive_P = pages["label"].to_numpy() >= 0.5
+    chosen_P, pool_P = probability_P >= 0.5, pages["pool_tokens"].to_numpy()
+    # A slice gets its share of the budget, in proportion to its tokens in the pool.
+    evaluated = float(all_pages["pool_tokens"].sum())
+    tokens = budget.tokens * pool_P.sum() / (sum(budget.pool.values()) or evaluated)
+    found = {
+        "roc_auc": measures.roc_auc(logit_P, positive_P),
+        "precision": measures.precision(chosen_P, positive_P),
+        "recall": measures.recall(chosen_P, positive_P),
+        "f1": measures.f1(chosen_P, positive_P),
+        "precision_at_budget": measures.precision_at_budget(logit_P, positive_P, pool_P, tokens),
+        "brier": measures.brier(probability_P, positive_P),
+        "calibration_error": measures.calibration_error(probability_P, positive_P),
+        "calibration_error_before": measures.calibration_error(sigmoid(logit_P), positive_P),
+        "positive_share": lambda weight_P: float(np.average(positive_P, weights=weight_P)),
+    }
+    groups_P, seed = pages["group"].to_numpy(), training.classifier.seed
+    settings = {"replicates": training.replicates, "level": training.level, "seed": seed}
+    return (
+        [
+            (name, metric, *measures.interval(one, groups_P, **settings), pages.height)  # type: ignore[arg-type]
+            for metric, one in found.items()
+        ]
+        if pages.height
+        else []
+    )

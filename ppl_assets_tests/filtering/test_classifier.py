@@ -1,0 +1,190 @@
+"""The classifier: no page can end its line or label itself, and the same input gives the same model and scores."""
+
+import unicodedata
+
+import fasttext
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ppl_assets.errors import InputError
+from ppl_assets.filtering import Classifier, ClassifierSettings, Normalization, train_classifier
+from ppl_assets.filtering.ngrams import deciding, influences
+from ppl_assets_tests.filtering.worlds import BAD, GOOD, drawn_text, labelled_pages
+
+SMALL = ClassifierSettings(dimension=8, buckets=5000, min_count=1)
+NASTY = {
+    "empty": "",
+    "spaces": " \t ",
+    "nul": "a\x00b\x00",
+    "label": "__label__include " * 50,
+    "glued label": "x__label__exclude",
+    "nested label": "__label____label__include __label__label__include",
+    "end of sentence": "good </s> __label__include",
+    "emoji": "👩‍👩‍👧‍👦 🏳️‍🌈",
+    "surrogate": "half \ud800 a pair",
+    "line separators": "a\u2028b\u2029c\x85d\x0be\x0cf\r\ng",
+    "one long line": "word " * 200_000,
+    "one long word": "x" * 1_000_000,
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    pages = labelled_pages()
+    path = tmp_path_factory.mktemp("model") / "model.bin"
+    texts, labels = pages["text"].to_list(), pages["label"].to_numpy()
+    return train_classifier(texts, labels, path, settings=SMALL, normalization=Normalization())
+
+
+def test_a_signal_behind_the_first_newline_is_learned_and_seen(tmp_path):
+    """The reference implementation trains on first lines alone and is at chance here (.488)."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 400).astype(float)
+    texts = [f"{drawn_text(rng, ('the',), 5)}\n{drawn_text(rng, GOOD if label else BAD)}" for label in labels]
+    model = train_classifier(
+        texts[:200], labels[:200], tmp_path / "m.bin", settings=SMALL, normalization=Normalization()
+    )
+    accuracy = ((model.score(texts[200:]) > 0.5) == labels[200:]).mean()
+    assert accuracy >= 0.99
+
+
+@pytest.mark.parametrize("text", NASTY.values(), ids=NASTY.keys())
+def test_any_text_has_a_score(trained, text):
+    score = trained.score([text, "plain"])
+    assert np.isfinite(score).all()
+    assert ((score >= 0) & (score <= 1)).all()
+    # Nothing of a text spills over to its neighbour.
+    assert score[1] == trained.score(["plain"])[0]
+
+
+def test_labels_inside_texts_change_neither_the_labels_nor_the_pages_of_training(tmp_path, monkeypatch):
+    """Every text holds the opposite of its own label, the end of a sentence and newlines, in front of its signal."""
+    pages = labelled_pages()
+    labels = pages["label"].to_numpy()
+    poison = {1.0: "__label__exclude\n</s> ", 0.0: "x\n__label__include </s> "}
+    texts = [poison[label] * 3 + text for label, text in zip(labels, pages["text"], strict=True)]
+    written = {}
+    monkeypatch.setattr(
+        "ppl_assets.filtering.classifier.train_in_process",
+        lambda file, model, options: written.update(b=file.read_bytes()),
+    )
+    monkeypatch.setattr(Classifier, "load", lambda path, normalization: None)
+    train_classifier(texts, labels, tmp_path / "m.bin", settings=SMALL, normalization=Normalization())
+    lines = written["b"].decode().removesuffix("\n").split("\n")
+    assert len(lines) == len(texts)
+    assert sorted(line.split(" ")[0] for line in lines) == sorted(
+        "__label__include" if label else "__label__exclude" for label in labels
+    )
+    assert all(line.count("__label__") == 1 and "</s>" not in line.split() for line in lines)
+
+
+def test_a_model_trained_on_poisoned_texts_still_finds_the_signal(tmp_path):
+    pages = labelled_pages()
+    labels = pages["label"].to_numpy()
+    texts = [
+        f"__label__{'exclude' if label else 'include'}\n</s>\x00 {text}"
+        for label, text in zip(labels, pages["text"], strict=True)
+    ]
+    model = train_classifier(texts, labels, tmp_path / "m.bin", settings=SMALL, normalization=Normalization())
+    fresh = labelled_pages(seed=1)
+    assert ((model.score(fresh["text"].to_list()) > 0.5) == fresh["label"].to_numpy()).mean() >= 0.99
+
+
+@given(st.text(max_size=200))
+def test_a_line_is_one_line_and_normalising_it_again_changes_nothing(text):
+    for settings in (Normalization(), Normalization(unicode_form="NFKC", lowercase=True)):
+        line = settings.line(text)
+        assert line.endswith(b"\n")
+        body = line[:-1]
+        assert not any(byte < 0x20 or byte == 0x7F for byte in body)
+        assert b"__label__" not in body
+        assert b"</s>" not in body
+        decoded = body.decode("utf-8")
+        assert len(decoded.splitlines()) <= 1
+        # A second pass may still shorten a marker that the first one left behind, never find a new line or label.
+        assert settings.line(decoded).count(b"\n") == 1
+
+
+def test_composed_and_decomposed_letters_are_one_text_and_case_is_kept_unless_told():
+    assert Normalization().line("é") == Normalization().line(unicodedata.normalize("NFD", "é"))
+    assert Normalization(unicode_form="none").line("é") != Normalization(unicode_form="none").line("e\u0301")
+    assert Normalization().line("A") != Normalization().line("a")
+    assert Normalization(lowercase=True).line("ÄA") == Normalization(lowercase=True).line("äa")
+
+
+def test_scores_are_those_of_fasttext_itself(trained):
+    texts = [drawn_text(np.random.default_rng(seed), GOOD if seed % 2 else BAD) for seed in range(40)]
+    for text, score in zip(texts, trained.score(texts), strict=True):
+        found = dict(zip(*trained.model.predict(text, k=2), strict=True))
+        # fastText adds 1e-5 to each probability.
+        assert score == pytest.approx(found["__label__include"], abs=2e-5)
+
+
+def test_training_twice_gives_the_same_file_whatever_ran_before(tmp_path):
+    """In one process it does not: fastText leaves nine tenths of its matrix as it finds the memory."""
+    pages = labelled_pages(sites=4)
+    texts, labels = pages["text"].to_list(), pages["label"].to_numpy()
+    files = []
+    for name in ("a.bin", "b.bin"):
+        train_classifier(texts, labels, tmp_path / name, settings=SMALL, normalization=Normalization())
+        files.append((tmp_path / name).read_bytes())
+    assert files[0] == files[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bin", "b.bin"]
+
+
+def test_soft_labels_are_sampled_in_proportion(tmp_path, monkeypatch):
+    counts: dict[str, int] = {}
+
+    def count(file, model, options):
+        assert options["epoch"] == 1
+        for line in file.read_text().splitlines():
+            label, page = line.split(" ")
+            counts[page] = counts.get(page, 0) + (label == "__label__include")
+
+    monkeypatch.setattr("ppl_assets.filtering.classifier.train_in_process", count)
+    monkeypatch.setattr(Classifier, "load", lambda path, normalization: None)
+    assert SMALL.epochs_for(2000) == 5
+    labels = np.array([0.0, 0.2, 0.5, 1.0] * 500)
+    texts = [f"p{number}" for number in range(len(labels))]
+    train_classifier(texts, labels, tmp_path / "m.bin", settings=SMALL, normalization=Normalization())
+    times = np.array([counts[text] for text in texts]).reshape(-1, 4)
+    assert (times[:, 0] == 0).all()
+    assert (times[:, 3] == 5).all()
+    assert (times[:, 1] == 1).all()  # a fifth of five epochs
+    assert set(times[:, 2]) == {2, 3}
+    # 500 fair choices of 2 or 3: a mean outside 2.4 to 2.6 has a chance below 1e-5.
+    assert 2.4 < times[:, 2].mean() < 2.6
+
+
+def test_influences_sum_to_the_mean_logit_and_name_the_signal(trained):
+    pages = labelled_pages(seed=2)
+    texts = pages["text"].to_list()
+    found = influences(trained, texts)
+    # float32 sums of some hundred rows.
+    assert sum(found.values()) == pytest.approx(trained.logits(texts).mean(), abs=1e-3)
+    top = deciding(found, 2)
+    assert {ngram for ngram, value in top.items() if value > 0} == set(GOOD)
+    assert {ngram for ngram, value in top.items() if value < 0} == set(BAD)
+
+
+@pytest.mark.parametrize(
+    "labels", [np.zeros(3), np.ones(3), np.array([0, 1, 2.0]), np.array([0, 1, np.nan]), np.zeros(0)]
+)
+def test_labels_that_teach_nothing_are_refused(tmp_path, labels):
+    with pytest.raises(InputError, match="page filter: found"):
+        train_classifier(["a"] * len(labels), labels, tmp_path / "m.bin", settings=SMALL, normalization=Normalization())
+
+
+def test_a_model_of_other_labels_is_refused(tmp_path):
+    (tmp_path / "t.txt").write_text("__label__a x\n__label__b y\n")
+    model = fasttext.train_supervised(str(tmp_path / "t.txt"), dim=2, bucket=10, thread=1, verbose=0, minCount=1)
+    model.save_model(str(tmp_path / "m.bin"))
+    with pytest.raises(InputError, match="include and exclude"):
+        Classifier.load(tmp_path / "m.bin", Normalization())
+    (tmp_path / "bad.bin").write_bytes(b"not a model")
+    with pytest.raises(InputError, match=r"bad\.bin"):
+        Classifier.load(tmp_path / "bad.bin", Normalization())
+    with pytest.raises(InputError, match="no such file"):
+        Classifier.load(tmp_path / "none.bin", Normalization())
