@@ -26,5 +26,10 @@ def temporary_path(path: Path) -> Path:
     return path.parent / f".{path.name}-{process_mark()}-{uuid.uuid4().hex}.tmp"
 
 
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _mark(process: psutil.Process) -> str:
     return f"{process.pid}@{process.create_time():.2f}"

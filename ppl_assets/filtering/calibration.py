@@ -19,9 +19,11 @@ class Calibration:
 
     @classmethod
     def fit(cls, logit_P: np.ndarray, positive_P: np.ndarray) -> "Calibration":
-        """The isotonic curve of held-out logits and truths; a stretch of equal probability keeps its two ends."""
+        """The isotonic curve of held-out logits and truths; a stretch of equal probability keeps its two ends; of nothing, 1/2."""
         from scipy.optimize import isotonic_regression
 
+        if len(logit_P) == 0:
+            return cls(logits=(0.0,), probabilities=(0.5,))
         order_P = np.argsort(logit_P, kind="stable")
         levels_L, first_L, count_L = np.unique(logit_P[order_P], return_index=True, return_counts=True)
         mean_L = np.add.reduceat(positive_P[order_P].astype(float), first_L) / count_L

@@ -16,7 +16,7 @@ from ppl_assets.filtering.ngrams import deciding, influences
 from ppl_assets.filtering.normalization import Normalization
 from ppl_assets.filtering.training import Budget, HeldOut, Training, measure, train
 from ppl_assets.mixture.tables import domain_tokens
-from ppl_assets.processes import temporary_path
+from ppl_assets.processes import available_cores, temporary_path
 from ppl_assets.schema import TABLES
 from ppl_assets.study import schema
 from ppl_assets.study.schema import Study
@@ -98,6 +98,7 @@ def training_settings(study: Study) -> Training:
         normalization=Normalization(unicode_form=settings.unicode_form, lowercase=settings.lowercase),
         folds=settings.folds,
         near_duplicate_similarity=settings.near_duplicate_similarity,
+        processes=available_cores(),
     )
 
 

@@ -6,6 +6,7 @@ threshold for the budget come from these scores alone. The filter that is handed
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Training:
     near_duplicate_similarity: float = 0.6
     replicates: int = 200
     level: float = 0.90
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,27 +99,12 @@ def measure(
         trained: called after each fold with the folds done and in all.
     """
     folded = split(pages, training)
-    logit_P = np.full(folded.height, np.nan)
-    fold_P, folds = folded["fold"].to_numpy(), folded["fold"].n_unique()
-    for done, fold in enumerate(sorted(set(fold_P.tolist())), start=1):
-        rest, held = folded.filter(pl.col("fold") != fold), folded.filter(pl.col("fold") == fold)
-        if 0 < rest["label"].sum() < rest.height:
-            path = scratch / f"fold-{fold}.bin"
-            logit_P[fold_P == fold] = train(rest, path, training).logits(held["text"].to_list())
-            path.unlink()
-        if trained:
-            trained(done, folds)
+    logit_P, fold_P = _held_out_logits(folded, scratch, training, trained), folded["fold"].to_numpy()
     positive_P = folded["label"].to_numpy() >= 0.5
     scored_P = ~np.isnan(logit_P)
-    probability_P = np.full(folded.height, np.nan)
-    for fold in set(fold_P[scored_P].tolist()):
-        others_P = scored_P & (fold_P != fold)
-        if others_P.any():
-            curve = Calibration.fit(logit_P[others_P], positive_P[others_P])
-            probability_P[fold_P == fold] = curve.probability(logit_P[fold_P == fold])
     found = folded.drop("text").with_columns(
         logit=pl.Series(logit_P).fill_nan(None),
-        probability=pl.Series(probability_P).fill_nan(None),
+        probability=pl.Series(_cross_calibrated(logit_P, positive_P, fold_P)).fill_nan(None),
         pool_tokens=pl.Series(_pool_tokens(folded, budget)),
     )
     evaluated = found.filter(pl.col("logit").is_not_null() & pl.col("probability").is_not_null())
@@ -127,6 +114,43 @@ def measure(
         calibration=Calibration.fit(logit_P[scored_P], positive_P[scored_P]),
         threshold=_threshold(evaluated, budget),
     )
+
+
+def _held_out_logits(
+    folded: pl.DataFrame, scratch: Path, training: Training, trained: Callable[[int, int], None] | None
+) -> np.ndarray:
+    """Each page's logit by a classifier of the other folds; NaN where those hold one kind of page only."""
+    logit_P, fold_P = np.full(folded.height, np.nan), folded["fold"].to_numpy()
+    folds = sorted(set(fold_P.tolist()))
+
+    def logits(fold: int) -> np.ndarray | None:
+        rest, held = folded.filter(pl.col("fold") != fold), folded.filter(pl.col("fold") == fold)
+        if not 0 < rest["label"].sum() < rest.height:
+            return None
+        path = scratch / f"fold-{fold}.bin"
+        try:
+            return train(rest, path, training).logits(held["text"].to_list())
+        finally:
+            path.unlink(missing_ok=True)
+
+    # Each training is a process of its own: threads only wait for them.
+    with ThreadPoolExecutor(training.processes) as pool:
+        for done, (fold, found) in enumerate(zip(folds, pool.map(logits, folds), strict=True), start=1):
+            if found is not None:
+                logit_P[fold_P == fold] = found
+            if trained:
+                trained(done, len(folds))
+    return logit_P
+
+
+def _cross_calibrated(logit_P: np.ndarray, positive_P: np.ndarray, fold_P: np.ndarray) -> np.ndarray:
+    """Each page's probability by the calibration of the other folds; NaN where there is none."""
+    probability_P, scored_P = np.full(len(logit_P), np.nan), ~np.isnan(logit_P)
+    for fold in set(fold_P[scored_P].tolist()):
+        others_P, own_P = scored_P & (fold_P != fold), fold_P == fold
+        if others_P.any():
+            probability_P[own_P] = Calibration.fit(logit_P[others_P], positive_P[others_P]).probability(logit_P[own_P])
+    return probability_P
 
 
 def _pool_tokens(pages: pl.DataFrame, budget: Budget) -> np.ndarray:

@@ -32,6 +32,7 @@ from ppl_assets.orchestration.instance import (
 from ppl_assets.orchestration.progress_reports import StepProgress, listen
 from ppl_assets.orchestration.provenance import RECIPES, is_current, partitions
 from ppl_assets.orchestration.workspace import Workspace
+from ppl_assets.processes import available_cores
 from ppl_assets.registry import only_imported
 from ppl_assets.settings import Settings
 
@@ -218,7 +219,7 @@ class _Workers:
 
 def worker_count() -> int:
     """Worker processes: one per core that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return available_cores()
 
 
 def _forward(updates: "Queue[StepProgress]", show: Callable[[StepProgress], None], stop: threading.Event) -> None:
