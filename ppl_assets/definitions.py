@@ -10,6 +10,7 @@ from ppl_assets.likelihood.assets import domain_logliks
 from ppl_assets.mixture.assets import pretraining_mixture
 from ppl_assets.orchestration.imported_partitions import imported_partitions
 from ppl_assets.orchestration.publication import cost_ledger, warehouse_file
+from ppl_assets.orchestration.sensors import stale_assets_sensor
 from ppl_assets.orchestration.step import WorkspaceResource
 from ppl_assets.registry.assets import imported_bpb, imported_scores, model_registry
 from ppl_assets.report.assets import selection_report
@@ -39,6 +40,7 @@ JOBS = [imported_partitions]
 defs = dg.Definitions(
     assets=ASSETS,
     jobs=JOBS,
+    sensors=[stale_assets_sensor("keep_current", ASSETS)],
     resources={"workspace": WorkspaceResource()},
     executor=dg.in_process_executor,
 )

@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.queues import Queue
 from typing import Any, Protocol
 
 import dagster as dg
 
 from ppl_assets.errors import InputError, suggestion
+from ppl_assets.orchestration.attempts import ATTEMPT_TAG, attempt_key
 from ppl_assets.orchestration.instance import (
     EXECUTOR_TAG,
     fail_abandoned_runs,
@@ -55,6 +56,7 @@ class Task:
     asset: str
     partition: str | None = None
     imported: tuple[str, ...] = ()
+    attempt: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         if self.imported:
@@ -140,7 +142,7 @@ def stale_tasks(workspace: Workspace, asset: str) -> list[Task]:
     batch: tuple[str, ...] = ()
     if asset in _HELD_BY_IMPORTS:
         batch = tuple(slug for slug in stale if slug is not None and only_imported(workspace.study, slug))
-    tasks = [Task(asset, part) for part in stale if part not in batch]
+    tasks = [Task(asset, part, attempt=attempt_key(workspace, asset, part)) for part in stale if part not in batch]
     return [Task(asset, imported=batch), *tasks] if batch else tasks
 
 
@@ -257,7 +259,7 @@ def _execute(task: Task) -> Outcome:
 
     began = time.monotonic()
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    tags = {EXECUTOR_TAG: process_tag()}
+    tags = {EXECUTOR_TAG: process_tag()} | ({ATTEMPT_TAG: task.attempt} if task.attempt else {})
     defs = whole_graph()
     with open_instance() as instance:
         if task.imported:
