@@ -134,17 +134,21 @@ def ui(
 
 @app.command()
 def status(study: StudyName = None, state: State = None) -> None:
-    """Say what is current, stale or missing, per asset and model."""
-    from ppl_assets.orchestration.status import partition_states
+    """Say what is current, stale, failed or missing, per asset and model."""
+    from ppl_assets.orchestration.instance import open_instance, prepare
+    from ppl_assets.orchestration.status import STATES, partition_states
     from ppl_assets.orchestration.workspace import Workspace
 
-    states = partition_states(Workspace(Settings.from_environment(state=state, study=study)))
-    table = Table("asset", "current", "stale", "missing", "which are not current")
+    settings = Settings.from_environment(state=state, study=study)
+    prepare(settings)
+    with open_instance() as instance:
+        states = partition_states(Workspace(settings), instance)
+    table = Table("asset", *STATES, "which are not current")
     for asset in dict.fromkeys(each.asset for each in states):
         own = [each for each in states if each.asset == asset]
         counts = Counter(each.state for each in own)
         behind = [f"{each.partition} ({each.state})" for each in own if each.partition and each.state != "current"]
-        table.add_row(asset, *(str(counts[name]) for name in ("current", "stale", "missing")), ", ".join(behind))
+        table.add_row(asset, *(str(counts[name]) for name in STATES), ", ".join(behind))
     Console().print(table)
 
 

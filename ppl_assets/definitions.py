@@ -8,6 +8,7 @@ from ppl_assets.estimation.assets import benchmark_errors, correlation_estimates
 from ppl_assets.filtering.assets import page_filter
 from ppl_assets.likelihood.assets import domain_logliks
 from ppl_assets.mixture.assets import pretraining_mixture
+from ppl_assets.orchestration.checks import models_are_current
 from ppl_assets.orchestration.imported_partitions import imported_partitions
 from ppl_assets.orchestration.publication import cost_ledger, warehouse_file
 from ppl_assets.orchestration.sensors import stale_assets_sensor
@@ -35,10 +36,13 @@ ASSETS = [
     selection_report,
 ]
 
+CHECKS = [models_are_current]
+
 JOBS = [imported_partitions]
 
 defs = dg.Definitions(
     assets=ASSETS,
+    asset_checks=CHECKS,
     jobs=JOBS,
     sensors=[stale_assets_sensor("keep_current", ASSETS)],
     resources={"workspace": WorkspaceResource()},

@@ -13,6 +13,7 @@ def whole_graph() -> dg.Definitions:
 
     return dg.Definitions(
         assets=[*definitions.ASSETS, *gpu_definitions.ASSETS],
+        asset_checks=definitions.CHECKS,
         jobs=definitions.JOBS,
         resources={"workspace": WorkspaceResource()},
         executor=dg.in_process_executor,

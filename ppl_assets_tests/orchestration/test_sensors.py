@@ -21,6 +21,7 @@ from ppl_assets_tests.likelihood.tiny import byte_tokenizer, tiny_gpt2
 from ppl_assets_tests.orchestration.test_runner import Silent, run, settings_of
 from ppl_assets_tests.studies import imported_tables, write_import_study
 
+CHECK = dg.AssetCheckKey(dg.AssetKey("correlation_estimates"), "models_are_current")
 LOCATIONS = (definitions.defs, gpu_definitions.defs)
 
 
@@ -139,6 +140,15 @@ def test_a_model_that_fails_is_tried_once_and_does_not_block_the_fan_in(settings
         assert {"correlation_estimates[]", "selection_report[]"} <= set(requested)
         assert set(not_current(settings)) == failed
         assert tick(instance) == []
+        states = {
+            f"{each.asset}[{each.partition}]": each.state for each in partition_states(Workspace(settings), instance)
+        }
+        check = instance.event_log_storage.get_latest_asset_check_execution_by_key([CHECK])[CHECK]
+    assert {f"{each.asset}[{each.partition}]" for each in states if each.state == "failed"} == failed
+    evaluation = check.event.dagster_event.event_specific_data
+    assert not evaluation.passed
+    assert set(evaluation.metadata["failed"].value) == failed
+    assert evaluation.description == "24 of 26 partitions by model are current."
 
 
 def test_a_part_that_was_lost_is_made_again(settings):
