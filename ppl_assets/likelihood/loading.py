@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppl_assets.errors import InputError
+from ppl_assets.hardware import multiplies_bfloat16
 from ppl_assets.model_files import READ_BYTES, check_files
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def load_model(
 
     Args:
         revision: commit or tag of a Hugging Face id; required there, meaningless for a folder.
-        dtype: "auto" keeps the checkpoint's bfloat16 or float32, and widens float16 to float32 (exact).
+        dtype: "auto" keeps the checkpoint's float32, and its bfloat16 where the device has instructions for it; what
+            else is narrower is widened to float32 (exact).
         trust_remote_code: run code that comes with the model. Never needed for architectures in transformers.
         allow_pickle: read .bin checkpoints where there are no safetensors.
 
@@ -131,7 +133,8 @@ def _load_weights(
         raise InputError(
             f"{folder}: found no usable weights for {absent[0]!r} ({len(absent)} in all); expected all of the model's"
         )
-    if dtype == "auto" and model.dtype == torch.float16:
+    slow = model.dtype == torch.bfloat16 and not multiplies_bfloat16(device)
+    if dtype == "auto" and (slow or model.dtype == torch.float16):
         model = model.float()
     for name, parameter in model.named_parameters():
         low, high = torch.aminmax(parameter.detach())

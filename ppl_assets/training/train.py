@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from ppl_assets.errors import InputError
+from ppl_assets.hardware import multiplies_bfloat16
 from ppl_assets.progress import Progress, Report
 from ppl_assets.schema import TABLES
 from ppl_assets.study.schema import Architecture, Zoo, ZooRun, checkpoint_slug
@@ -155,8 +156,9 @@ def _losses(model: Any, stream: Iterator[np.ndarray], zoo: Zoo, run: ZooRun) -> 
         optimizer, lambda step: learning_rate_factor(step, zoo.checkpoints[-1])
     )
     model.train()
+    dtype = forward_dtype(zoo)
     for step, batch in enumerate(stream, 1):
-        loss = _backward(model, torch.from_numpy(batch), dtype=getattr(torch, zoo.dtype))
+        loss = _backward(model, torch.from_numpy(batch), dtype=dtype)
         norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise InputError(
@@ -167,6 +169,15 @@ def _losses(model: Any, stream: Iterator[np.ndarray], zoo: Zoo, run: ZooRun) -> 
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
         yield loss
+
+
+def forward_dtype(zoo: Zoo) -> "torch.dtype":
+    """The dtype that a zoo's forward passes run in on this machine."""
+    import torch
+
+    if zoo.dtype == "auto":
+        return torch.bfloat16 if multiplies_bfloat16() else torch.float32
+    return torch.bfloat16 if zoo.dtype == "bfloat16" else torch.float32
 
 
 def _backward(model: Any, tokens: "torch.Tensor", *, dtype: "torch.dtype") -> float:

@@ -25,6 +25,7 @@ import torch
 import transformers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from ppl_assets.hardware import multiplies_bfloat16
 from ppl_assets_tests.bench.likelihood_worker import SHAPES
 
 RESULTS = Path("docs/results")
@@ -110,7 +111,7 @@ def run(folder: Path, shape: str, method: str, dtype: str, *, one_process: bool)
 def measure(chunks: int, rounds: int) -> dict[str, Any]:
     """All runs, the methods taking turns within a round; medians over rounds."""
     # Without such instructions bf16 is emulated, many times slower than float32, and nobody would score in it.
-    wanted = [key for key in RUNS if machine()["bf16"] or key[1] == "float32"]
+    wanted = [key for key in RUNS if multiplies_bfloat16() or key[1] == "float32"]
     rows = []
     with tempfile.TemporaryDirectory() as name:
         tokens = prepare(Path(name), chunks)

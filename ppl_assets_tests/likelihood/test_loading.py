@@ -33,16 +33,21 @@ def test_a_saved_model_scores_as_the_one_in_memory(folder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stored", "asked", "got"),
+    ("instructions", "stored", "asked", "got"),
     [
-        (torch.float32, "auto", torch.float32),
-        (torch.bfloat16, "auto", torch.bfloat16),
-        (torch.float16, "auto", torch.float32),
-        (torch.float32, "bfloat16", torch.bfloat16),
-        (torch.float16, "float16", torch.float16),
+        (True, torch.float32, "auto", torch.float32),
+        (True, torch.bfloat16, "auto", torch.bfloat16),
+        (False, torch.bfloat16, "auto", torch.float32),
+        (True, torch.float16, "auto", torch.float32),
+        (False, torch.float32, "bfloat16", torch.bfloat16),
+        (False, torch.bfloat16, "bfloat16", torch.bfloat16),
+        (True, torch.float16, "float16", torch.float16),
     ],
 )
-def test_auto_keeps_the_dtype_of_the_checkpoint_but_widens_float16(folder, stored, asked, got) -> None:
+def test_auto_keeps_the_dtype_of_the_checkpoint_but_widens_what_the_processor_would_emulate(
+    folder, monkeypatch, instructions, stored, asked, got
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": instructions})
     tiny_gpt2().to(stored).save_pretrained(folder)
     assert load_model(folder, dtype=asked).model.dtype == got
 

@@ -98,6 +98,16 @@ def test_the_state_of_the_global_generator_is_as_before(tmp_path: Path) -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+@pytest.mark.parametrize(("instructions", "dtype"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_is_the_dtype_that_the_processor_has_instructions_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instructions: bool, dtype: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "amx_bf16": instructions})
+    chosen, _ = train(tmp_path / "a", dtype="auto")
+    stated, _ = train(tmp_path / "b", dtype=dtype)
+    assert_frame_equal(chosen, stated, check_exact=True)
+
+
 def test_bfloat16_is_repeatable_too_and_near_float32(tmp_path: Path) -> None:
     exact, _ = train(tmp_path / "a")
     rounded, _ = train(tmp_path / "b", dtype="bfloat16")
