@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
 )
 import_app = typer.Typer(help="Take in losses or scores that were computed elsewhere.", no_args_is_help=True)
-models_app = typer.Typer(help="Look at the models of the study.", no_args_is_help=True)
+models_app = typer.Typer(help="Look at the models of the study, add one, retire one.", no_args_is_help=True)
 app.add_typer(import_app, name="import")
 app.add_typer(models_app, name="models")
 
@@ -195,6 +195,40 @@ def models_list(study: StudyName = None, state: State = None) -> None:
     for row in models.select(columns).iter_rows():
         table.add_row(*("" if value is None else str(value) for value in row))
     Console().print(table)
+
+
+@models_app.command("add")
+def models_add(
+    slug: Annotated[str, typer.Argument(help="Key of the model, and its partition.")],
+    family: Annotated[str, typer.Option(help="Models of one maker and recipe.")],
+    source: Annotated[str, typer.Option(help="Folder relative to the study file, or Hugging Face repository.")],
+    revision: Annotated[str | None, typer.Option(help="Pinned commit or tag of a repository.")] = None,
+    run: Annotated[str | None, typer.Option(help="Training run whose checkpoints belong together.")] = None,
+    kind: Annotated[str | None, typer.Option(help="public, or probe for one trained on a designed mixture.")] = None,
+    license: Annotated[str | None, typer.Option(help="Licence of the weights.")] = None,
+    maker: Annotated[str | None, typer.Option(help="Organisation that trained it.")] = None,
+    study: StudyName = None,
+    state: State = None,
+) -> None:
+    """List one more model in the study file; the next run scores it and nothing else."""
+    from ppl_assets.study import add_model
+
+    settings = Settings.from_environment(state=state, study=study)
+    fields = {"slug": slug, "family": family, "source": source, "revision": revision, "run": run}
+    add_model(settings.study, fields | {"kind": kind, "license": license, "maker": maker})
+    Console().print(f"{settings.study}: lists {slug}; `ppl-assets run` takes it into account.", soft_wrap=True)
+
+
+@models_app.command("retire")
+def models_retire(
+    slug: Annotated[str, typer.Argument(help="Key of the model.")], study: StudyName = None, state: State = None
+) -> None:
+    """Take a model off the study file; the next run removes its partition and all of its rows."""
+    from ppl_assets.study import retire_model
+
+    settings = Settings.from_environment(state=state, study=study)
+    retire_model(settings.study, slug)
+    Console().print(f"{settings.study}: no longer lists {slug}; `ppl-assets run` removes it.", soft_wrap=True)
 
 
 File = Annotated[Path, typer.Argument(help="Long CSV or Parquet, or a wide CSV whose headers are ('family', 'repo').")]

@@ -220,7 +220,7 @@ _TABLES = (
             Column("license", TEXT, "licence of the weights", nullable=True),
             Column("maker", TEXT, "organisation that trained it", nullable=True),
             Column("weights_digest", TEXT, "sha256 of the weights, where they are at hand", nullable=True),
-            Column("status", TEXT, "ready, or duplicate (same weights as another model)"),
+            Column("status", TEXT, "ready, duplicate (same weights as another) or unusable (a checkpoint not whole)"),
             Column("status_reason", TEXT, "why it is not ready", nullable=True),
         ),
     ),

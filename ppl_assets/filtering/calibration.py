@@ -19,7 +19,10 @@ class Calibration:
 
     @classmethod
     def fit(cls, logit_P: np.ndarray, positive_P: np.ndarray) -> "Calibration":
-        """The isotonic curve of held-out logits and truths; a stretch of equal probability keeps its two ends; of nothing, 1/2."""
+        """The isotonic curve of held-out logits and truths; a stretch of equal probability keeps its two ends.
+
+        Of nothing at all it is 1/2.
+        """
         from scipy.optimize import isotonic_regression
 
         if len(logit_P) == 0:

@@ -32,16 +32,27 @@ def register(study: Study, *, checkpoints: pl.DataFrame, imported: pl.DataFrame,
         cache: folder of remembered file digests.
 
     Raises:
-        InputError: a local folder without weights, configuration or tokenizer; a model said to be imported that no
-            imported matrix holds.
+        InputError: a local folder without weights, configuration or tokenizer (a checkpoint becomes ``unusable``
+            instead); a model said to be imported that no imported matrix holds.
     """
     known = imported.unique(maintain_order=True)
-    stated = [_stated(model, study, known, cache) for model in study.models]
+    stated = [_listed(model, study, known, cache) for model in study.models]
     trained = [_trained(row) for row in checkpoints.iter_rows(named=True)]
     named = {row["slug"] for row in stated + trained}
     rest = [_imported(row) for row in known.unique("slug", keep="first", maintain_order=True).iter_rows(named=True)]
     rows = stated + trained + [row for row in rest if row["slug"] not in named]
     return pl.DataFrame(_mark_duplicates(rows), schema=TABLES["models"].polars_schema)
+
+
+def _listed(model: Model, study: Study, imported: pl.DataFrame, cache: Path) -> dict[str, Any]:
+    """The row of a model; a checkpoint that is not whole, for training may be writing it just now, is unusable."""
+    try:
+        return _stated(model, study, imported, cache)
+    except InputError as error:
+        if not study.is_checkpoint(model):
+            raise
+        lineage = model.model_dump(include={"slug", "family", "run", "kind", "source", "license", "maker"})
+        return lineage | {"status": "unusable", "status_reason": str(error)}
 
 
 def _stated(model: Model, study: Study, imported: pl.DataFrame, cache: Path) -> dict[str, Any]:
@@ -113,6 +124,9 @@ def _mark_duplicates(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     first: dict[Any, str] = {}
     marked = []
     for row in sorted(rows, key=lambda each: each["slug"]):
+        if "status" in row:
+            marked.append(row)
+            continue
         identity = row.get("weights_digest") or (row["source"], row.get("revision"))
         unnamed = row["source"] == IMPORTED
         original = row["slug"] if unnamed else first.setdefault(identity, row["slug"])

@@ -1,6 +1,7 @@
 """From YAML to a checked study; what is wrong is told by file, line and field."""
 
 import json
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ppl_assets.errors import InputError, suggestion
-from ppl_assets.study.schema import Study
+from ppl_assets.study.schema import Model, Study
 
 EMBEDDED = ("demo", "paper")
 
@@ -54,7 +55,25 @@ def parse_study(text: str, *, where: str, folder: Path) -> Study:
     except ValidationError as error:
         problems = [_sentence(details, where, root) for details in error.errors()]
         raise InputError("\n".join(problems)) from error
-    return study.model_copy(update={"folder": folder})
+    placed = study.model_copy(update={"folder": folder})
+    return placed.model_copy(update={"models": (*study.models, *_checkpoints(placed, where))})
+
+
+def _checkpoints(study: Study, where: str) -> list[Model]:
+    """A model for each subfolder of the study's folders of checkpoints."""
+    found: list[Model] = []
+    for index, stated in enumerate(study.checkpoints):
+        folder = study.path(stated.path)
+        if not folder.is_dir():
+            raise InputError(f"{where}: checkpoints.{index}.path: {folder}: no such folder")
+        for subfolder in sorted(path.parent for path in folder.glob("*/config.json")):
+            slug = f"{stated.run}-{re.sub(r'[^a-z0-9_-]+', '-', subfolder.name.lower())}"
+            common = stated.model_dump(include={"run", "family", "kind", "license", "maker"})
+            found.append(Model(slug=slug, source=str(subfolder), **common))
+    slugs = [model.slug for model in (*study.models, *found)] + study.zoo_slugs()
+    if repeated := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
+        raise InputError(f"{where}: checkpoints: found the slug {repeated[0]!r} twice; rename a subfolder or a run")
+    return found
 
 
 def _sentence(details: ErrorDetails, where: str, root: yaml.Node | None) -> str:

@@ -180,8 +180,9 @@ class Zoo(Section):
     sequence_tokens: Count = Field(default=128, description="tokens per sequence, also the models' context in training")
     context_tokens: Count = Field(default=1024, description="longest input that the models accept")
     learning_rate: float = Field(default=3e-3, gt=0, description="peak; 10 % warm-up, then cosine to a tenth")
-    dtype: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="dtype of the forward pass in training"
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="float32",
+        description="dtype of the forward pass in training; auto: bfloat16 where the processor has instructions for it",
     )
 
     @model_validator(mode="after")
@@ -214,6 +215,17 @@ class Model(Section):
     license: Name | None = None
     maker: Name | None = None
     trust_remote_code: bool = Field(default=False, description="run code that the repository carries")
+
+
+class CheckpointFolder(Section):
+    """A folder that a training run writes its checkpoints into: each subfolder with a config.json is a model."""
+
+    path: Name = Field(description="relative to the study file")
+    run: Slug = Field(description="the training run; a checkpoint's slug is the run's with the subfolder's name")
+    family: Name
+    kind: Literal["public", "probe"] = "public"
+    license: Name | None = None
+    maker: Name | None = None
 
 
 class BuiltTask(Section):
@@ -282,7 +294,11 @@ class Imports(Section):
 class Scoring(Section):
     """How losses are computed."""
 
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="auto: the checkpoint's, float16 and (on a processor without instructions for it) bfloat16 widened "
+        "to float32",
+    )
     too_long: Literal["windows", "skip"] = Field(default="windows", description="chunks longer than a model's context")
     max_context: int | None = Field(
         default=None,
@@ -443,6 +459,9 @@ class Study(Section):
     corpus: Corpus | None = Field(default=None, description="absent where losses and scores are imported")
     zoo: Zoo | None = Field(default=None, description="models that the study trains")
     models: tuple[Model, ...] = Field(default=(), description="models that exist")
+    checkpoints: tuple[CheckpointFolder, ...] = Field(
+        default=(), description="folders of checkpoints; what appears there joins the models"
+    )
     benchmarks: Benchmarks = Field(default=Benchmarks(), description="tasks, built and public")
     targets: dict[Slug, Target] = Field(min_length=1, description="what to be good at, by name")
     imports: Imports = Field(default=Imports(), description="losses and scores computed elsewhere")
@@ -482,6 +501,10 @@ class Study(Section):
         if self.zoo is None:
             return []
         return [checkpoint_slug(run.run, step) for run in self.zoo.runs for step in self.zoo.checkpoints]
+
+    def is_checkpoint(self, model: Model) -> bool:
+        """Whether a model was found in a folder of checkpoints."""
+        return Path(model.source).parent in {self.path(folder.path) for folder in self.checkpoints}
 
     def path(self, relative: str) -> Path:
         """A path of the study file, resolved against the file's folder."""

@@ -117,6 +117,20 @@ def test_a_source_that_leads_nowhere_is_refused(tmp_path, model, message):
         registered(tmp_path, f"models: [{model}]\n")
 
 
+def test_a_checkpoint_that_is_not_whole_waits_and_holds_up_no_other(tmp_path):
+    checkpoints = "checkpoints: [{path: run, run: r, family: f, license: mit}]\n"
+    write_model(tmp_path / "run" / "step1")
+    half = write_model(tmp_path / "run" / "step2", values=(1.0, 2.0, 4.0)) / "model.safetensors"
+    whole = half.read_bytes()
+    half.write_bytes(whole[:-4])
+    first, second = registered(tmp_path, checkpoints).to_dicts()
+    assert (first["slug"], first["run"], first["license"], first["status"]) == ("r-step1", "r", "mit", "ready")
+    assert (second["slug"], second["status"]) == ("r-step2", "unusable")
+    assert "model.safetensors" in second["status_reason"]
+    half.write_bytes(whole)
+    assert registered(tmp_path, checkpoints)["status"].to_list() == ["ready", "ready"]
+
+
 def test_only_models_without_weights_count_as_imported(tmp_path):
     study = study_with(
         tmp_path, "models: [{slug: local, family: f, source: ./m}, {slug: far, family: f, source: imported}]\n"
