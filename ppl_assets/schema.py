@@ -45,7 +45,7 @@ class Table:
         return pl.Schema({column.name: column.dtype for column in self.columns})
 
 
-TEXT, INT, REAL, BINARY = pl.String(), pl.Int64(), pl.Float64(), pl.Binary()
+TEXT, INT, REAL, BOOL, BINARY = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean(), pl.Binary()
 
 _TABLES = (
     Table(
@@ -220,7 +220,11 @@ _TABLES = (
             Column("license", TEXT, "licence of the weights", nullable=True),
             Column("maker", TEXT, "organisation that trained it", nullable=True),
             Column("weights_digest", TEXT, "sha256 of the weights, where they are at hand", nullable=True),
-            Column("status", TEXT, "ready, duplicate (same weights as another) or unusable (a checkpoint not whole)"),
+            Column(
+                "status",
+                TEXT,
+                "ready, duplicate (same weights as another), unusable (a checkpoint not whole) or denied (model_policy)",
+            ),
             Column("status_reason", TEXT, "why it is not ready", nullable=True),
         ),
     ),
@@ -353,17 +357,74 @@ _TABLES = (
     ),
     Table(
         name="pretraining_mixture",
-        grain="one target and domain",
+        grain="one mixture and domain",
         keys=("target", "domain"),
         columns=(
-            Column("target", TEXT, "the target"),
+            Column("target", TEXT, "the mixture: of a target by its name, of several mean, max_min, pareto-1, ..."),
             Column("domain", TEXT, "the domain"),
-            Column("weight", REAL, "share of the mixture; sums to 1 over a target's domains"),
+            Column("weight", REAL, "share of the mixture; sums to 1 over a mixture's domains"),
             Column("cap", REAL, "largest weight: epochs allowed x tokens / budget"),
-            Column("estimate", REAL, "the estimate that the decision rests on", nullable=True),
+            Column("estimate", REAL, "the estimate that the decision rests on; of several targets the mean", True),
             Column("tokens", INT, "tokens of the budget that the domain gets"),
             Column("decision", TEXT, "selected, partial, not selected, excluded or fallback"),
             Column("reason", TEXT, "the decision in one sentence"),
+            Column("kind", TEXT, "target (one alone), mean, max_min or pareto"),
+            Column("used", BOOL, "whether this is the mixture that the study says to train on"),
+        ),
+    ),
+    Table(
+        name="mixture_gains",
+        grain="one mixture and target that it may serve",
+        keys=("mixture", "target"),
+        columns=(
+            Column("mixture", TEXT, "the mixture, as `target` of pretraining_mixture names it"),
+            Column("kind", TEXT, "target (one alone), mean, max_min or pareto"),
+            Column("target", TEXT, "the target"),
+            Column("target_weight", REAL, "how much the target counted; of a point of the front, what would give it"),
+            Column("expected_estimate", REAL, "sum of weight x estimate on the target", True),
+            Column(
+                "gain",
+                REAL,
+                "0 as the pool, 1 as the best mixture for the target alone; null where the gate abstains",
+                nullable=True,
+            ),
+        ),
+    ),
+    Table(
+        name="shadow_prices",
+        grain="one mixture and rule that binds it",
+        keys=("target", "rule"),
+        columns=(
+            Column("target", TEXT, "the mixture"),
+            Column("rule", TEXT, "cap of a domain, floor or ceiling of a group, safety margin, or bound on churn"),
+            Column(
+                "price",
+                REAL,
+                "expected estimate (max_min: gain of the target served worst) gained per unit of the mixture by which "
+                "the rule is relaxed",
+            ),
+            Column("sentence", TEXT, "the same in words, for one per cent of the mixture"),
+        ),
+    ),
+    Table(
+        name="mixture_changes",
+        grain="one mixture and domain, against the mixture that was made last from other inputs",
+        keys=("target", "domain"),
+        columns=(
+            Column("target", TEXT, "the mixture"),
+            Column("domain", TEXT, "the domain; all that have left the catalog stand in one row"),
+            Column(
+                "change", TEXT, "entered, left, moved or same; null where there is no mixture to compare with", True
+            ),
+            Column("weight_before", REAL, "share of the previous mixture", nullable=True),
+            Column("weight_after", REAL, "share of the mixture"),
+            Column("why", TEXT, "what changed, in one sentence", nullable=True),
+            Column("estimate_before", REAL, "the estimate that the previous decision rested on", nullable=True),
+            Column("estimate_after", REAL, "the estimate that the decision rests on", nullable=True),
+            Column("cap_before", REAL, "largest weight in the previous mixture", nullable=True),
+            Column("cap_after", REAL, "largest weight", nullable=True),
+            Column("decision_before", TEXT, "the previous decision", nullable=True),
+            Column("decision_after", TEXT, "the decision", nullable=True),
         ),
     ),
     Table(

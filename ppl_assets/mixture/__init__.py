@@ -11,9 +11,11 @@ from ppl_assets.mixture.caps import availability_caps, integer_tokens
 from ppl_assets.mixture.decision import Candidates, Mixture, mix
 from ppl_assets.mixture.group_bounds import GroupBound
 from ppl_assets.mixture.objective import Objective
+from ppl_assets.mixture.pareto import Compromise, pareto_front
 from ppl_assets.mixture.projection import l2, linear
-from ppl_assets.mixture.several_targets import Compromise, gains, mean_candidates, mix_worst_case, pareto_front
-from ppl_assets.mixture.shadow_price import ShadowPrice, shadow_prices
+from ppl_assets.mixture.several_targets import gains, mean_candidates
+from ppl_assets.mixture.shadow_price import ShadowPrice, shadow_prices, worst_case_prices
+from ppl_assets.mixture.worst_case import mix_worst_case
 
 __all__ = [
     "linear",
@@ -31,5 +33,6 @@ __all__ = [
     "gains",
     "Compromise",
     "shadow_prices",
+    "worst_case_prices",
     "ShadowPrice",
 ]

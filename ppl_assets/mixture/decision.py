@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 
 from ppl_assets.errors import InputError, suggestion
 from ppl_assets.mixture.caps import integer_tokens
-from ppl_assets.mixture.group_bounds import members
+from ppl_assets.mixture.group_bounds import Bounded, best_within_bounds, members
 from ppl_assets.mixture.objective import Objective, best_weights, pool_within_limits
 from ppl_assets.mixture.projection import SUM_TOLERANCE, Vector
 from ppl_assets.mixture.reasons import Decision, mixture_reasons
+from ppl_assets.mixture.stability import Halves, best_near, switching_cost
 
 Verdict = Literal["select", "weak", "abstain"]
 
@@ -61,10 +62,16 @@ class Candidates:
     excluded: Mapping[str, str] = field(default_factory=dict)
     """Reason by domain name, for domains that may not be used (policy, licence, retired)."""
 
+    previous_D: Vector | None = None
+    """Weights of the mixture to stay near; None where there was none."""
+
+    estimate_name: str = "estimate"
+    """What the estimate is called in reasons."""
+
     def __post_init__(self) -> None:
         """Refuse sizes that differ, repeated or unknown names, and numbers out of range; make vectors float64."""
         names, known = list(self.domains), set(self.domains)
-        for field_name in ("estimate_D", "cap_D", "pool_D", "stderr_D"):
+        for field_name in ("estimate_D", "cap_D", "pool_D", "stderr_D", "previous_D"):
             if getattr(self, field_name) is None:
                 continue
             vector = np.asarray(getattr(self, field_name), dtype=np.float64)
@@ -79,8 +86,10 @@ class Candidates:
         for name in self.excluded:
             if name not in known:
                 raise InputError(f"{name!r} is excluded but is no domain{suggestion(name, names)}")
-        for field_name in ("cap_D", "pool_D"):
+        for field_name in ("cap_D", "pool_D", "previous_D"):
             vector = getattr(self, field_name)
+            if vector is None:
+                continue
             for i in np.flatnonzero(~(np.isfinite(vector) & (vector >= 0))):
                 raise InputError(f"{field_name} of domain {names[i]!r} is {vector[i]}: expected 0 or more")
 
@@ -136,7 +145,7 @@ def mix(
     objective = objective or Objective()
     falls_back = verdict == "abstain"
     field = contest(candidates, objective, budget=budget, needs_estimate=not falls_back)
-    weight_D = field.spread(field.pool_share_C if falls_back else field.best(field.score_C))
+    weight_D = field.spread(field.pool_share_C if falls_back else field.chosen_C)
     kept_D = field.spread(np.zeros_like(field.pool_C) if falls_back else field.kept_C)
     decisions = decide(weight_D, kept_D, candidates.cap_D, field.open_D, falls_back=falls_back)
     reasons = mixture_reasons(
@@ -149,6 +158,8 @@ def mix(
         barred=[field.barred.get(name, "") for name in candidates.domains],
         weak=verdict == "weak",
         objective=objective,
+        previous_D=candidates.previous_D if objective.stays_near else None,
+        name=candidates.estimate_name,
     )
     return mixture_of(candidates, weight_D, budget=budget, decisions=decisions, reasons=reasons)
 
@@ -179,6 +190,8 @@ class Contest:
     cap_C: Vector
     member_GC: NDArray[np.bool_]
     objective: Objective
+    stderr_C: Vector
+    previous_C: Vector | None
 
     @cached_property
     def pool_share_C(self) -> Vector:
@@ -192,8 +205,31 @@ class Contest:
         return margin * self.pool_share_C if margin else np.zeros_like(self.pool_C)
 
     def best(self, score_C: Vector) -> Vector:
-        """The best weights for some scores."""
+        """The best weights for some scores, whatever the mixture was before."""
         return best_weights(score_C, self.pool_C, self.kept_C, self.cap_C, self.member_GC, self.objective)
+
+    @property
+    def chosen_C(self) -> Vector:
+        """The best weights, near the previous mixture where the objective asks for it and there is one."""
+        return self.bounded.weight_D if self.bounded is not None else self.best(self.score_C)
+
+    @cached_property
+    def bounded(self) -> Bounded | None:
+        """`chosen_C` with its prices, where it is a linear program; None where a projection finds it."""
+        if self.halves is not None:
+            cost_C = switching_cost(self.objective.hysteresis, self.stderr_C)
+            return best_near(self.score_C, cost_C, self.halves, self.objective, self.member_GC)
+        if self.objective.bounds and self.objective.projection == "linear":
+            bounds = self.objective.bounds
+            return best_within_bounds(self.score_C, self.kept_C, self.cap_C, bounds, self.member_GC)
+        return None
+
+    @property
+    def halves(self) -> Halves | None:
+        """What each domain held and could gain; None where no previous mixture counts."""
+        if self.previous_C is None or not self.objective.stays_near:
+            return None
+        return Halves.of(self.previous_C, self.kept_C, self.cap_C)
 
     def spread(self, values_C: Vector, *, elsewhere: float = 0.0) -> Vector:
         """The same values over all D domains."""
@@ -213,6 +249,7 @@ def contest(candidates: Candidates, objective: Objective, *, budget: int, needs_
     barred = _barred(candidates, score_D if needs_estimate else np.zeros_like(score_D))
     open_D = np.array([name not in barred for name in candidates.domains], dtype=bool)
     pool_C, cap_C = candidates.pool_D[open_D], candidates.cap_D[open_D]
+    previous_D = candidates.previous_D
     _require_enough(cap_C, n_barred=len(barred), budget=budget)
     member_GC = members(objective.bounds, candidates.labels, open_D.size)[:, open_D]
     return Contest(
@@ -223,6 +260,8 @@ def contest(candidates: Candidates, objective: Objective, *, budget: int, needs_
         cap_C=cap_C,
         member_GC=member_GC,
         objective=objective,
+        stderr_C=standard_errors(candidates, objective)[open_D],
+        previous_C=None if previous_D is None else previous_D[open_D],
     )
 
 
@@ -238,10 +277,17 @@ def _barred(candidates: Candidates, score_D: Vector) -> dict[str, str]:
 
 def scores(candidates: Candidates, objective: Objective) -> Vector:
     """Scores of all domains under the objective; NaN where the estimate or a needed standard error is missing."""
-    if objective.lower_confidence and candidates.stderr_D is None:
-        raise InputError("objective.lower_confidence is above 0, but no standard errors are given: expected stderr_D")
-    stderr_D = np.zeros(len(candidates.domains)) if candidates.stderr_D is None else candidates.stderr_D
-    return objective.score(candidates.estimate_D, stderr_D)
+    return objective.score(candidates.estimate_D, standard_errors(candidates, objective))
+
+
+def standard_errors(candidates: Candidates, objective: Objective) -> Vector:
+    """Standard errors of all domains; zeros where the objective does not count them."""
+    counted = [name for name in ("lower_confidence", "hysteresis") if getattr(objective, name)]
+    if not counted:
+        return np.zeros(len(candidates.domains))
+    if candidates.stderr_D is None or np.isnan(candidates.stderr_D).all():
+        raise InputError(f"objective.{counted[0]} is above 0, but no standard errors are given: expected stderr_D")
+    return candidates.stderr_D
 
 
 def _require_enough(cap_C: Vector, *, n_barred: int, budget: int) -> None:

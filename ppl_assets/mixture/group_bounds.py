@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppl_assets.errors import InputError, suggestion
-from ppl_assets.mixture.linear_program import Optimum, Program, maximise
+from ppl_assets.mixture.linear_program import Program, maximise
 from ppl_assets.mixture.projection import Vector
 
 
@@ -63,12 +63,22 @@ def members(bounds: Sequence[GroupBound], labels: Mapping[str, Sequence[str]], n
     return member_GD
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounded:
+    """The best mixture under bounds, and what it would gain per unit by which a limit is relaxed: 0 if it is slack."""
+
+    weight_D: Vector
+    bounds: Sequence[GroupBound]
+    floor_price_G: Vector
+    ceiling_price_G: Vector
+    excess_D: Vector
+    """Of raising a domain's cap, where the domain is at it; negative where it is not."""
+
+
 def best_within_bounds(
     score_D: Vector, low_D: Vector, cap_D: Vector, bounds: Sequence[GroupBound], member_GD: NDArray[np.bool_]
-) -> Optimum:
+) -> Bounded:
     """The mixture with the largest sum of weight times score between `low_D` and `cap_D` and within all bounds.
-
-    Row 0 of the optimum's prices is the sum of the weights, row g + 1 is bound g.
 
     Raises:
         InputError: no mixture satisfies all bounds; names the least change that would let one.
@@ -82,7 +92,14 @@ def best_within_bounds(
     optimum = maximise(program)
     if optimum is None:
         raise InputError(_conflict(program, bounds))
-    return optimum
+    row_R = optimum.high_price_R - optimum.low_price_R
+    return Bounded(
+        weight_D=optimum.x_D,
+        bounds=bounds,
+        floor_price_G=optimum.low_price_R[1:],
+        ceiling_price_G=optimum.high_price_R[1:],
+        excess_D=score_D - row_R @ rows_RD,
+    )
 
 
 def _conflict(program: Program, bounds: Sequence[GroupBound]) -> str:

@@ -28,8 +28,8 @@ def project_within_bounds(
     cap_D: Vector,
     bounds: Sequence[GroupBound],
     member_GD: NDArray[np.bool_],
-) -> Vector:
-    """The best weights under caps and bounds; every bound holds within 1e-10.
+) -> tuple[Vector, Vector]:
+    """The best weights under caps and bounds, which hold within 1e-10, and the multiplier of every bound.
 
     Args:
         project: from D scores to the weights that are best under the caps alone, strictly concave.
@@ -53,7 +53,7 @@ def project_within_bounds(
         holds = all(b.floor - MISSED <= share <= b.ceiling + MISSED for b, share in zip(bounds, share_G, strict=True))
         # holding is not enough: a multiplier may be larger than it needs to be after the others have moved
         if holds and np.abs(weight_D - before_D).sum() <= MISSED:
-            return weight_D
+            return weight_D, multiplier_G
     raise InputError(
         f"the bounds on {', '.join(bound.name for bound in bounds)} leave so little room that no mixture was found in "
         f"{MOST_ROUNDS} rounds: expected bounds that do not hold each other fast"

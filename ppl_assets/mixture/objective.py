@@ -39,6 +39,12 @@ class Objective:
     bounds: Sequence[GroupBound] = ()
     """Floors and ceilings for groups of domains."""
 
+    churn: float = 1.0
+    """Most of the mixture, above 0 and up to 1, that may differ from the previous one unless limits force more."""
+
+    hysteresis: float = 0.0
+    """Standard errors by which a domain must beat one that it takes weight from: 0 takes any difference."""
+
     def __post_init__(self) -> None:
         """Refuse what no mixture can follow."""
         if self.projection not in ("linear", "l2", "kl"):
@@ -49,6 +55,17 @@ class Objective:
             raise InputError(f"objective.temperature is {self.temperature}: expected a number above 0")
         if not 0 <= self.safety_margin <= 1:
             raise InputError(f"objective.safety_margin is {self.safety_margin}: expected a share from 0 to 1")
+        if not 0 < self.churn <= 1:
+            raise InputError(f"objective.churn is {self.churn}: expected a share above 0 and up to 1")
+        if not (self.hysteresis >= 0 and math.isfinite(self.hysteresis)):
+            raise InputError(f"objective.hysteresis is {self.hysteresis}: expected 0 or more")
+        if self.stays_near and self.projection != "linear":
+            raise InputError(f"churn and hysteresis need the projection 'linear', found {self.projection!r}")
+
+    @property
+    def stays_near(self) -> bool:
+        """Whether the previous mixture counts."""
+        return self.churn < 1 or self.hysteresis > 0
 
     def score(self, estimate_D: Vector, stderr_D: Vector) -> Vector:
         """The number by which domains compete: estimate minus `lower_confidence` standard errors."""
@@ -65,7 +82,7 @@ def pool_within_limits(
     log_pool_D = np.log(pool_D)
     if not bounds:
         return relative_entropy(log_pool_D, cap_D)
-    return project_within_bounds(lambda log_D: relative_entropy(log_D, cap_D), log_pool_D, cap_D, bounds, member_GD)
+    return project_within_bounds(lambda log_D: relative_entropy(log_D, cap_D), log_pool_D, cap_D, bounds, member_GD)[0]
 
 
 def best_weights(
@@ -92,12 +109,42 @@ def best_weights(
     Raises:
         InputError: the bounds on groups cannot hold together.
     """
-    margin = objective.safety_margin
     if objective.bounds and objective.projection == "linear":
-        return best_within_bounds(score_D, kept_D, cap_D, objective.bounds, member_GD).x_D
+        return best_within_bounds(score_D, kept_D, cap_D, objective.bounds, member_GD).weight_D
+    return _best_weights(score_D, pool_D, kept_D, cap_D, member_GD, objective)[0]
+
+
+def bound_multipliers(
+    score_D: Vector,
+    pool_D: Vector,
+    kept_D: Vector,
+    cap_D: Vector,
+    member_GD: NDArray[np.bool_],
+    objective: Objective,
+) -> Vector:
+    """Of `l2` and `kl`: what each bound adds to the scores of its members, positive for a floor that binds.
+
+    Args: as `best_weights`.
+    """
+    multiplier_G = _best_weights(score_D, pool_D, kept_D, cap_D, member_GD, objective)[1]
+    return multiplier_G * objective.temperature if objective.projection == "kl" else multiplier_G
+
+
+def _best_weights(
+    score_D: Vector,
+    pool_D: Vector,
+    kept_D: Vector,
+    cap_D: Vector,
+    member_GD: NDArray[np.bool_],
+    objective: Objective,
+) -> tuple[Vector, Vector]:
+    """The best weights, and the multipliers of the bounds in the unit in which the projection takes scores."""
+    margin, idle_G = objective.safety_margin, np.zeros(len(objective.bounds))
     left_D = np.maximum(cap_D - kept_D, 0.0)
-    if margin == 1 or math.fsum(left_D) <= 1 - margin:  # nothing to choose, or caps that only just suffice
-        return kept_D if margin == 1 else cap_D.copy()
+    if margin == 1:  # nothing to choose
+        return kept_D, idle_G
+    if math.fsum(left_D) <= 1 - margin:  # caps that only just suffice
+        return cap_D.copy(), idle_G
     open_D = left_D > 0
     left = [
         bound.after(float(kept_D[member_D].sum()), margin)
@@ -105,19 +152,20 @@ def best_weights(
     ]
     tau_D = left_D[open_D] / (1 - margin)
     weight_D = kept_D.copy()
-    weight_D[open_D] += (1 - margin) * _project(
+    chosen_D, multiplier_G = _project(
         score_D[open_D], pool_D[open_D], tau_D, member_GD[:, open_D], replace(objective, bounds=left)
     )
-    return np.minimum(weight_D, cap_D)
+    weight_D[open_D] += (1 - margin) * chosen_D
+    return np.minimum(weight_D, cap_D), multiplier_G
 
 
 def _project(
     score_D: Vector, pool_D: Vector, tau_D: Vector, member_GD: NDArray[np.bool_], objective: Objective
-) -> Vector:
-    """The projection named by the objective, under its bounds."""
+) -> tuple[Vector, Vector]:
+    """The projection named by the objective, under its bounds, and their multipliers."""
     project = {"linear": linear, "l2": l2, "kl": relative_entropy}[objective.projection]
     if objective.projection == "kl":
         score_D = np.log(pool_D) + score_D / objective.temperature
     if not objective.bounds:
-        return project(score_D, tau_D)
+        return project(score_D, tau_D), np.zeros(0)
     return project_within_bounds(lambda each_D: project(each_D, tau_D), score_D, tau_D, objective.bounds, member_GD)

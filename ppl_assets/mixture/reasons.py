@@ -26,6 +26,8 @@ def mixture_reasons(
     barred: Sequence[str],
     weak: bool,
     objective: Objective,
+    previous_D: Vector | None = None,
+    name: str = "estimate",
 ) -> list[str]:
     """A sentence for each of D domains.
 
@@ -38,10 +40,12 @@ def mixture_reasons(
         barred: why a domain could not compete; empty where it could.
         weak: whether the gate called the evidence weak.
         objective: what counted as best.
+        previous_D: weights of the mixture to stay near, where there was one.
+        name: what the estimate is called.
     """
     place_D = _places(score_D)
     competed = int(np.isfinite(score_D).sum())
-    name = "lower bound of the estimate" if objective.lower_confidence else "estimate"
+    name = f"lower bound of the {name}" if objective.lower_confidence else name
     reasons = []
     for i, decision in enumerate(decisions):
         if decision == "excluded":
@@ -50,7 +54,10 @@ def mixture_reasons(
             reasons.append(f"The evidence carries no choice for this target, so {_kept(weight_D[i], pool_D[i])}.")
         else:
             ranked = f"Place {place_D[i]} of {competed} by {name} ({score_D[i]:.4g})"
-            got = _outcome(decision, weight_D[i], cap_D[i], pool_D[i], objective)
+            if previous_D is None:
+                got = _outcome(decision, weight_D[i], cap_D[i], pool_D[i], objective)
+            else:
+                got = _outcome_near(decision, weight_D[i], cap_D[i], previous_D[i], objective)
             margin = f", of which {percent(kept_D[i])} is safety margin" if kept_D[i] > 0 else ""
             caution = "; the evidence for this target is weak" if weak else ""
             reasons.append(f"{ranked}: {got}{margin}{caution}.")
@@ -77,10 +84,26 @@ def _outcome(decision: Decision, weight: float, cap: float, pool: float, objecti
         return f"fills its cap ({percent(cap)} of the mixture)"
     if decision == "not selected":
         kept = f", it gets {percent(weight)}" if weight > 0 else ""
-        return f"domains ahead of it fill the mixture{kept}"
-    if objective.projection == "linear":
-        return f"at the boundary, gets {percent(weight)} of the mixture, which is what was left (cap {percent(cap)})"
-    return f"gets {percent(weight)} of the mixture, against {percent(pool)} of the pool (cap {percent(cap)})"
+        others = "domains ahead of it or that a bound on a group favours" if objective.bounds else "domains ahead of it"
+        return f"{others} fill the mixture{kept}"
+    if objective.projection != "linear":
+        return f"gets {percent(weight)} of the mixture, against {percent(pool)} of the pool (cap {percent(cap)})"
+    if objective.bounds:
+        return (
+            f"gets {percent(weight)} of the mixture, which is what caps and bounds on groups left (cap {percent(cap)})"
+        )
+    return f"at the boundary, gets {percent(weight)} of the mixture, which is what was left (cap {percent(cap)})"
+
+
+def _outcome_near(decision: Decision, weight: float, cap: float, previous: float, objective: Objective) -> str:
+    """The same where a previous mixture counts."""
+    if decision == "selected":
+        return f"fills its cap ({percent(cap)} of the mixture)"
+    limits = [f"a domain must beat another by {objective.hysteresis:g} standard errors"] if objective.hysteresis else []
+    limits += [f"at most {percent(objective.churn)} changes at once"] if objective.churn < 1 else []
+    before = "nothing" if previous == 0 else percent(previous)
+    got = "nothing" if weight == 0 else f"{percent(weight)} of the mixture"
+    return f"gets {got} (cap {percent(cap)}), before it got {before}; {' and '.join(limits)}"
 
 
 def _places(score_D: Vector) -> list[int]:

@@ -143,7 +143,7 @@ def _registered(workspace: Workspace, _: str | None) -> Any:
     local = {model.slug: local_revision(study.path(model.source), workspace.settings.digests) for model in study.models}
     zoo = {run: _version(workspace, "zoo_checkpoints", run) for run in workspace.runs()}
     imported = [_version(workspace, table) for table in ("imported_bpb", "imported_scores")]
-    return [study.models, local, zoo, imported]
+    return [study.models, study.model_policy, local, zoo, imported]
 
 
 def scoring_digest(workspace: Workspace, slug: str) -> str:
@@ -320,14 +320,20 @@ _RECIPES = (
         asset="correlation_estimates",
         tables=("correlation_estimates",),
         code_version="1",
-        inputs=lambda workspace, _: [_evidence(workspace, _), workspace.study.mixture],
+        inputs=lambda workspace, _: [_evidence(workspace, _), workspace.study.mixture.top_share],
     ),
     Recipe(asset="signal_gate", tables=("signal_gate",), code_version="1", inputs=_evidence),
-    Recipe(asset="rank_prediction", tables=("rank_prediction",), code_version="1", inputs=_evidence),
+    Recipe(
+        asset="rank_prediction",
+        tables=("rank_prediction",),
+        code_version="1",
+        inputs=lambda workspace, _: [_evidence(workspace, _), workspace.study.mixture.top_share],
+    ),
     Recipe(
         asset="pretraining_mixture",
-        tables=("pretraining_mixture",),
-        code_version="1",
+        tables=("pretraining_mixture", "mixture_gains", "shadow_prices", "mixture_changes"),
+        # What was mixed before is no input: it is what the inputs before these left (see mixture.changes).
+        code_version="2",
         inputs=lambda workspace, _: [
             workspace.study.mixture,
             workspace.study.estimation.gate,

@@ -2,10 +2,12 @@
 
 Models come from three places: the study's own list (folders and repositories), the pool that the study trains, and
 imported matrices. Two entries are one model where their weights are equal, or where they name the same repository at
-the same revision; the first by slug takes part, the others are kept with status ``duplicate``.
+the same revision; the first by slug takes part, the others are kept with status ``duplicate``. A model whose licence
+the study's ``model_policy`` does not list takes no part either; it is kept with status ``denied``.
 """
 
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from ppl_assets.registry.hub import pinned_commit
 from ppl_assets.registry.identity import local_revision
 from ppl_assets.schema import TABLES
 from ppl_assets.study import Study
-from ppl_assets.study.schema import Model
+from ppl_assets.study.schema import Model, ModelPolicy
 
 IMPORTED = "imported"
 ZOO = "zoo"
@@ -41,7 +43,10 @@ def register(study: Study, *, checkpoints: pl.DataFrame, imported: pl.DataFrame,
     named = {row["slug"] for row in stated + trained}
     rest = [_imported(row) for row in known.unique("slug", keep="first", maintain_order=True).iter_rows(named=True)]
     rows = stated + trained + [row for row in rest if row["slug"] not in named]
-    return pl.DataFrame(_mark_duplicates(rows), schema=TABLES["models"].polars_schema)
+    denials = [_denial(row, study.model_policy) for row in rows]
+    denied = [row | denial for row, denial in zip(rows, denials, strict=True) if denial]
+    allowed = [row for row, denial in zip(rows, denials, strict=True) if not denial]
+    return pl.DataFrame(_mark_duplicates(allowed) + denied, schema=TABLES["models"].polars_schema)
 
 
 def _listed(model: Model, study: Study, imported: pl.DataFrame, cache: Path) -> dict[str, Any]:
@@ -117,6 +122,17 @@ def _imported(row: dict[str, Any]) -> dict[str, Any]:
         "source": row["source"] or IMPORTED,
         "revision": row["revision"],
     }
+
+
+def _denial(row: dict[str, Any], policy: ModelPolicy | None) -> dict[str, str] | None:
+    """Status and reason of a model that may not score; None where it may. What the study trains is its own."""
+    if policy is None or row["source"] == ZOO:
+        return None
+    license = row.get("license")
+    if license is not None and any(fnmatchcase(license, pattern) for pattern in policy.licenses):
+        return None
+    found = "no licence is stated" if license is None else f"licence {license!r} is not allowed"
+    return {"status": "denied", "status_reason": f"{found}: {policy.reason} ({policy.owner}, {policy.date})"}
 
 
 def _mark_duplicates(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN, max_length=100)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+IsoDate = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 
 
 class Section(BaseModel):
@@ -320,6 +321,24 @@ class Estimation(Section):
     gate: bool = Field(default=True, description="off: select whatever the evidence says, as the paper does")
 
 
+class Bound(Section):
+    """Least and most of the mixture for all domains of one language, group, licence or maker."""
+
+    attribute: Literal["language", "group", "license", "maker"]
+    label: Name = Field(description="the language, group, licence or maker, as the table domains has it")
+    floor: float = Field(default=0.0, ge=0, le=1, description="least share of the mixture")
+    ceiling: float = Field(default=1.0, ge=0, le=1, description="largest share of the mixture")
+
+    @model_validator(mode="after")
+    def _floor_below_ceiling(self) -> "Bound":
+        if self.floor > self.ceiling:
+            raise ValueError(f"floor {self.floor:g} is above ceiling {self.ceiling:g}")
+        return self
+
+
+Combination = Literal["mean", "max_min", "pareto"]
+
+
 class Mixture(Section):
     """How much text is chosen, and under which bounds."""
 
@@ -333,11 +352,57 @@ class Mixture(Section):
     lower_confidence: float = Field(default=0.0, ge=0, description="standard errors subtracted from every estimate")
     temperature: float = Field(default=0.1, gt=0, description="for kl: small is all-or-nothing, large is the pool")
     safety_margin: float = Field(default=0.0, ge=0, le=1, description="share kept on the pool's own distribution")
+    bounds: tuple[Bound, ...] = Field(default=(), description="floors and ceilings for groups of domains")
+    combine: tuple[Combination, ...] = Field(
+        default=(),
+        description="one mixture for all targets besides one for each. mean: best by the mean estimate; max_min: best "
+        "for the target that it serves worst; pareto: the front between targets, as mixtures pareto-1, pareto-2, ...",
+    )
+    target_weights: dict[Slug, float] = Field(
+        default={},
+        description="how much each target counts in mean and max_min; targets not named do not; default: all alike",
+    )
+    front_points: Count = Field(default=20, description="preferences that pareto tries; it has no more points")
+    use: Slug | None = Field(
+        default=None,
+        description="the mixture to train on: a target, mean or max_min; default: the first one combined, or the only "
+        "target's",
+    )
+    churn: Share = Field(
+        default=1.0, description="most of the mixture that may change at once, unless limits or the gate force more"
+    )
+    hysteresis: float = Field(
+        default=0.0, ge=0, description="standard errors by which a domain must beat what it takes weight from"
+    )
 
     @model_validator(mode="after")
     def _one_budget(self) -> "Mixture":
         if (self.budget_tokens is None) == (self.keep is None):
             raise ValueError("expected exactly one of 'budget_tokens' and 'keep'")
+        return self
+
+    @model_validator(mode="after")
+    def _linear_where_needed(self) -> "Mixture":
+        needing = {
+            "combine: max_min": "max_min" in self.combine,
+            "churn": self.churn < 1,
+            "hysteresis": self.hysteresis,
+        }
+        if self.projection != "linear" and any(needing.values()):
+            field = next(name for name, needed in needing.items() if needed)
+            raise ValueError(f"{field} needs projection 'linear', found {self.projection!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_mean_something(self) -> "Mixture":
+        repeated = sorted({how for how in self.combine if self.combine.count(how) > 1})
+        if repeated:
+            raise ValueError(f"combine names {repeated[0]!r} twice")
+        negative = {target: weight for target, weight in self.target_weights.items() if not 0 <= weight < float("inf")}
+        if negative:
+            raise ValueError(f"target_weights must be 0 or more, found {negative}")
+        if self.target_weights and not any(self.target_weights.values()):
+            raise ValueError("target_weights are all 0, expected at least one above")
         return self
 
     @property
@@ -440,7 +505,18 @@ class PolicyRule(Section):
     makers: tuple[str, ...] = Field(default=(), description="maker patterns; empty: any")
     reason: Name
     owner: Name
-    date: Name
+    date: IsoDate = Field(description="of the decision, such as 2026-01-31")
+
+
+class ModelPolicy(Section):
+    """Which models may score text, by the licence of their weights; models that the study trains always may."""
+
+    licenses: tuple[Name, ...] = Field(
+        min_length=1, description="licence patterns; a model whose licence matches none, or is not stated, is denied"
+    )
+    reason: Name
+    owner: Name
+    date: IsoDate = Field(description="of the decision, such as 2026-01-31")
 
 
 class Prices(Section):
@@ -470,6 +546,7 @@ class Study(Section):
     mixture: Mixture = Field(description="how much to choose")
     filter: PageFilter | None = Field(default=None, description="from domains to pages; absent: domains are the answer")
     policy: tuple[PolicyRule, ...] = Field(default=(), description="which domains may be used")
+    model_policy: ModelPolicy | None = Field(default=None, description="which models may score; default: all")
     prices: Prices = Field(default=Prices(), description="for the cost ledger")
     folder: Path = Field(
         default=Path(), exclude=True, description="set on loading: what relative paths are relative to"
@@ -495,6 +572,34 @@ class Study(Section):
         if self.benchmarks.build and self.corpus and self.corpus.splits.benchmark.share == 0:
             raise ValueError("built tasks need corpus.splits.benchmark.share above 0")
         return self
+
+    @model_validator(mode="after")
+    def _mixtures_have_names(self) -> "Study":
+        mixture = self.mixture
+        if mixture.combine and len(self.targets) < 2:
+            raise ValueError("mixture.combine needs two targets or more, found one")
+        for target in mixture.target_weights:
+            if target not in self.targets:
+                raise ValueError(f"mixture.target_weights names {target!r}, expected one of {sorted(self.targets)}")
+        front = "pareto-" if "pareto" in mixture.combine else None
+        taken = [name for name in self.targets if name in mixture.combine or (front and name.startswith(front))]
+        if taken:
+            raise ValueError(f"target {taken[0]!r} has a name that mixture.combine gives: expected another name")
+        usable = [*self.targets, *self.combined]
+        if mixture.use is not None and mixture.use not in usable:
+            raise ValueError(f"mixture.use is {mixture.use!r}, expected one of {usable}")
+        return self
+
+    @property
+    def combined(self) -> list[Combination]:
+        """The combined mixtures that one can train on; the points of a front are there to choose from."""
+        return [how for how in self.mixture.combine if how != "pareto"]
+
+    @property
+    def used_mixture(self) -> str | None:
+        """The mixture to train on; None where several targets stand side by side and nobody has said which."""
+        alone = [*self.targets] if len(self.targets) == 1 else []
+        return self.mixture.use or next(iter([*self.combined, *alone]), None)
 
     def zoo_slugs(self) -> list[str]:
         """Slugs of the models that the study trains: one per run and checkpoint."""

@@ -19,7 +19,13 @@ from ppl_assets.warehouse.lake import Lake
 if TYPE_CHECKING:
     import duckdb
 
-_SQL_TYPES = {pl.String(): "VARCHAR", pl.Int64(): "BIGINT", pl.Float64(): "DOUBLE", pl.Binary(): "BLOB"}
+_SQL_TYPES = {
+    pl.String(): "VARCHAR",
+    pl.Int64(): "BIGINT",
+    pl.Float64(): "DOUBLE",
+    pl.Boolean(): "BOOLEAN",
+    pl.Binary(): "BLOB",
+}
 
 
 def run_sql(

@@ -11,6 +11,7 @@ from scipy.optimize import linprog
 
 from ppl_assets.errors import InputError
 from ppl_assets.mixture import Candidates, GroupBound, Mixture, Objective, mix, shadow_prices
+from ppl_assets.mixture.objective import pool_within_limits
 
 
 def candidates(estimate, caps, languages, kinds=None):
@@ -157,12 +158,39 @@ def test_a_fallback_has_no_prices():
     assert shadow_prices(held, mixture, budget=100) == []
 
 
-def test_prices_of_bounds_need_the_linear_projection():
-    held = candidates([0.5, 0.1], [1.0, 1.0], ["en", "de"])
-    objective = Objective(projection="kl", bounds=(GroupBound(attribute="language", label="de", floor=0.4),))
-    mixture = mix(held, budget=100, objective=objective)
-    with pytest.raises(InputError, match=r"need objective\.projection 'linear', found 'kl'"):
-        shadow_prices(held, mixture, budget=100, objective=objective)
+@pytest.mark.parametrize("margin", [0.0, 0.2])
+@pytest.mark.parametrize("projection", ["l2", "kl"])
+@pytest.mark.parametrize("side", ["floor", "ceiling"])
+def test_the_price_of_a_bound_is_what_relaxing_it_gains(side, projection, margin):
+    estimate, pool = np.array([0.9, 0.5, 0.2, -0.3]), np.array([0.1, 0.2, 0.3, 0.4])
+
+    def solved(share):
+        held = Candidates(
+            domains=list("abcd"),
+            estimate_D=estimate,
+            cap_D=[1.0] * 4,
+            pool_D=pool,
+            labels={"kind": ["x", "y", "x", "y"]},
+        )
+        label = "y" if side == "floor" else "x"
+        bounds = (GroupBound(attribute="kind", label=label, **{side: share}),)
+        objective = Objective(projection=projection, temperature=0.3, safety_margin=margin, bounds=bounds)
+        mixture = mix(held, budget=1000, objective=objective)
+        chosen = (mixture.weight_D - margin * pool_within_limits(pool, np.ones(4), member, bounds)) / (1 - margin)
+        inside = np.maximum(chosen, 1e-300)
+        value = {
+            "l2": -((chosen - estimate) ** 2).sum() / 2,
+            "kl": chosen @ estimate - 0.3 * (inside * np.log(inside / pool)).sum(),
+        }[projection]
+        return (1 - margin) * value, shadow_prices(held, mixture, budget=1000, objective=objective)
+
+    # bounds that the pool meets, so that the margin does not move with them
+    member = np.array([[side == "ceiling", side == "floor"] * 2])
+    step, (share, way) = 1e-5, {"floor": (0.59, -1), "ceiling": (0.41, 1)}[side]
+    slope = (solved(share + way * step)[0] - solved(share - way * step)[0]) / (2 * step)
+    price = next(price.price for price in solved(share)[1] if price.rule.startswith(side))
+    assert slope > 0.01
+    assert price == pytest.approx(slope, rel=1e-4)  # central difference: error of order step squared
 
 
 def test_bounds_that_cannot_hold_name_the_least_change():

@@ -5,8 +5,9 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 
 from ppl_assets.errors import InputError
 from ppl_assets.mixture import (
@@ -19,7 +20,9 @@ from ppl_assets.mixture import (
     mix,
     mix_worst_case,
     pareto_front,
+    worst_case_prices,
 )
+from ppl_assets.mixture.pareto import steps_for
 
 # the first domain serves only the first target, the second only the second, the third is good for both
 ESTIMATES = {"german": np.array([0.9, 0.1, 0.6, 0.0]), "french": np.array([0.1, 0.9, 0.6, 0.0])}
@@ -121,6 +124,89 @@ def test_the_front_runs_from_one_target_to_the_other_without_dominated_points():
     assert len(front) >= 3
 
 
+def test_the_front_of_targets_that_want_different_domains_has_points_between_them():
+    # weighted means know two answers here: all for one target, or all for the other
+    apart = {"german": np.array([0.9, 0.1, 0.0]), "french": np.array([0.1, 0.9, 0.0])}
+    front = pareto_front(by_target(apart, caps=(2.0, 2.0, 2.0)), budget=100, steps=4)
+    shortfalls = [(1 - point.gain["german"], 1 - point.gain["french"]) for point in front]
+    assert len(front) == 5
+    for point, (german, french) in zip(front, shortfalls, strict=True):
+        np.testing.assert_allclose(point.preference["german"] * german, point.preference["french"] * french, atol=1e-9)
+
+
+@settings(max_examples=30)
+@given(target_sets())
+def test_the_front_is_optimal_for_each_preference_against_highs(targets):
+    """No mixture under the caps has a smaller largest weighted shortfall."""
+    first = next(iter(targets.values()))
+    base = {t: one.estimate_D @ (first.pool_D / first.pool_D.sum()) for t, one in targets.items()}
+    reach = {t: one.estimate_D @ mix(one, budget=100).weight_D - base[t] for t, one in targets.items()}
+    for point in pareto_front(targets, budget=100, steps=3):
+        counted = [t for t in targets if reach[t] > 1e-9 and point.preference[t] > 0]
+        # minimise s over (w, s) with p (1 - gain) <= s
+        rows = [np.append(-point.preference[t] * targets[t].estimate_D / reach[t], -1.0) for t in counted]
+        limits = [-point.preference[t] * (1 + base[t] / reach[t]) for t in counted]
+        best = linprog(
+            np.append(np.zeros(len(first.domains)), 1.0),
+            A_ub=np.array(rows),
+            b_ub=limits,
+            A_eq=[np.append(np.ones(len(first.domains)), 0.0)],
+            b_eq=[1.0],
+            bounds=[*((0, cap) for cap in first.cap_D), (0, None)],
+            method="highs-ipm",
+        )
+        ours = max(point.preference[t] * (1 - point.gain[t]) for t in counted)
+        assert best.success
+        assert ours <= best.fun + 1e-6 * max(1.0, max(1 / reach[t] for t in counted))  # HiGHS: 1e-7 per row
+
+
+def test_the_prices_of_a_worst_case_are_what_relaxing_gains():
+    estimates = np.array([[0.9, 0.1, 0.3, 0.0], [0.2, 0.8, 0.3, 0.0]])
+    caps, floor = np.array([0.3, 0.5, 0.9, 1.0]), 0.3
+    kinds = ["web", "web", "web", "book"]
+    targets = {
+        name: Candidates(domains=list("abcd"), estimate_D=row, cap_D=caps, pool_D=np.ones(4), labels={"kind": kinds})
+        for name, row in zip(("one", "two"), estimates, strict=True)
+    }
+    objective = Objective(bounds=(GroupBound(attribute="kind", label="book", floor=floor),))
+    mixture = mix_worst_case(targets, budget=1000, objective=objective)
+    own = np.array(
+        [
+            row @ mix(targets[t], budget=1000, objective=objective).weight_D
+            for t, row in zip(targets, estimates, strict=True)
+        ]
+    )
+    base = estimates @ np.array([0.7 / 3] * 3 + [0.3])
+
+    def best(cap_of_a, floor_of_books):
+        """The largest smallest gain, by the yardstick as it is, from HiGHS directly."""
+        slope = estimates / (own - base)[:, None]
+        found = linprog(
+            [0, 0, 0, 0, -1.0],
+            A_ub=np.column_stack([-slope, np.ones(2)]),
+            b_ub=-base / (own - base),
+            A_eq=[[1, 1, 1, 1, 0]],
+            b_eq=[1.0],
+            bounds=[(0, cap_of_a), (0, 0.5), (0, 0.9), (floor_of_books, 1.0), (None, 1.0)],
+        )
+        return -found.fun
+
+    prices = {p.rule: p for p in worst_case_prices(targets, mixture, budget=1000, objective=objective)}
+    step = 1e-3  # linear programs: the difference is exact within the piece
+    assert set(prices) == {"cap of a", "floor of kind 'book'"}
+    assert prices["cap of a"].price == pytest.approx((best(0.3 + step, floor) - best(0.3, floor)) / step, rel=1e-5)
+    slope = (best(0.3, floor - step) - best(0.3, floor)) / step
+    assert prices["floor of kind 'book'"].price == pytest.approx(slope, rel=1e-5)
+    assert prices["cap of a"].sentence.endswith("to the gain of the target served worst.")
+
+
+@pytest.mark.parametrize(("n_targets", "points", "steps"), [(1, 20, 1), (2, 20, 19), (3, 20, 4), (9, 20, 1)])
+def test_the_grid_of_preferences_has_no_more_points_than_asked_for_but_all_corners(n_targets, points, steps):
+    assert steps_for(n_targets, points) == steps
+    assert math.comb(steps + n_targets - 1, n_targets - 1) <= max(points, n_targets)
+
+
+@settings(max_examples=30)
 @given(target_sets())
 def test_no_point_of_the_front_is_worse_in_everything(targets):
     front = pareto_front(targets, budget=100, steps=4)

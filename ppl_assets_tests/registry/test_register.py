@@ -62,6 +62,47 @@ def test_the_same_weights_under_two_names_take_part_once(tmp_path):
     assert rows["two"]["status_reason"] == "the same model as 'one'"
 
 
+POLICY = "model_policy: {licenses: [mit, 'apache-*'], reason: legal review, owner: legal, date: 2026-01-31}\n"
+
+
+def test_models_whose_licence_is_not_listed_are_registered_but_take_no_part(tmp_path):
+    for name in ("one", "two", "three"):
+        write_model(tmp_path / name, values=(1.0, float(len(name)), float(ord(name[1]))))
+    models = (
+        "models: [{slug: one, family: f, source: one, license: mit}, "
+        "{slug: two, family: f, source: two, license: gpl}, {slug: three, family: f, source: three}]\n"
+    )
+    rows = {row["slug"]: row for row in registered(tmp_path, models + POLICY).to_dicts()}
+    assert {slug: row["status"] for slug, row in rows.items()} == {"one": "ready", "two": "denied", "three": "denied"}
+    assert rows["two"]["status_reason"] == "licence 'gpl' is not allowed: legal review (legal, 2026-01-31)"
+    assert rows["three"]["status_reason"] == "no licence is stated: legal review (legal, 2026-01-31)"
+
+
+def test_a_denied_model_does_not_hide_the_same_weights_under_an_allowed_licence(tmp_path):
+    write_model(tmp_path / "a")
+    write_model(tmp_path / "b")
+    models = "models: [{slug: a, family: f, source: a}, {slug: b, family: f, source: b, license: apache-2.0}]\n"
+    statuses = dict(registered(tmp_path, models + POLICY).select("slug", "status").iter_rows())
+    assert statuses == {"a": "denied", "b": "ready"}
+
+
+def test_what_the_study_trains_needs_no_licence(tmp_path):
+    row = {
+        "run": "r",
+        "step": 4,
+        "slug": "r-step4",
+        "family": "f",
+        "params": 3,
+        "tokens": 8,
+        "training_loss": 2.0,
+        "weights_digest": "d",
+    }
+    checkpoints = pl.DataFrame([row], schema=TABLES["zoo_checkpoints"].polars_schema)
+    study = study_with(tmp_path, POLICY)
+    models = register(study, checkpoints=checkpoints, imported=NOTHING_IMPORTED, cache=tmp_path / "digests")
+    assert models["status"].to_list() == ["ready"]
+
+
 def test_an_imported_repository_under_two_families_takes_part_once(tmp_path):
     imported = pl.DataFrame(
         [("a-x", "x", "maker/a", None), ("a-y", "y", "maker/a", None), ("a-z", "z", "maker/a", "step1")],

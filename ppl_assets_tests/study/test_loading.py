@@ -15,6 +15,9 @@ targets:
 mixture: {keep: 0.1}
 """
 
+TWO = SMALLEST.replace("mixture:", "  sciq: {tasks: [{task: sciq, metric: acc, kind: accuracy}]}\nmixture:")
+DENY = "policy: [{action: deny, reason: r, owner: o, date: 2026-01-31}]\n"
+
 
 def parse(text: str):
     return parse_study(text, where="study.yaml", folder=Path("/somewhere"))
@@ -24,6 +27,17 @@ def test_the_smallest_study_gets_the_defaults_that_its_sections_state():
     study = parse(SMALLEST)
     assert (study.corpus, study.models, study.estimation.minimum_models) == (None, (), 10)
     assert study.path("data/a.csv") == Path("/somewhere/data/a.csv")
+
+
+def test_a_date_may_stand_in_a_study_without_quotes():
+    assert parse(SMALLEST + DENY).policy[0].date == "2026-01-31"
+
+
+def test_the_mixture_to_use_is_the_one_stated_or_the_first_one_combined_or_the_only_one():
+    assert parse(SMALLEST).used_mixture == "arc"
+    assert parse(TWO).used_mixture is None
+    assert parse(TWO.replace("0.1}", "0.1, use: sciq}")).used_mixture == "sciq"
+    assert parse(TWO.replace("0.1}", "0.1, combine: [pareto, max_min, mean]}")).used_mixture == "max_min"
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -57,6 +71,34 @@ def test_every_embedded_study_loads_by_name(name):
             r"corpus\.source: expected exactly one of 'domain' and 'url'",
         ),
         (SMALLEST.replace("{keep: 0.1}", "{}"), r"mixture: expected exactly one of 'budget_tokens' and 'keep'"),
+        (
+            SMALLEST.replace("0.1}", "0.1, bounds: [{attribute: langauge, label: de}]}"),
+            r"mixture\.bounds\.0\.attribute: found 'langauge', expected: .*'language', 'group', 'license' or 'maker'",
+        ),
+        (
+            SMALLEST.replace("0.1}", "0.1, bounds: [{attribute: group, label: a, floor: 0.5, ceiling: 0.4}]}"),
+            r"mixture\.bounds\.0: floor 0\.5 is above ceiling 0\.4",
+        ),
+        (SMALLEST.replace("0.1}", "0.1, combine: [mean]}"), r"mixture\.combine needs two targets or more"),
+        (TWO.replace("0.1}", "0.1, combine: [mean, mean]}"), r"mixture: combine names 'mean' twice"),
+        (TWO.replace("0.1}", "0.1, combine: [max]}"), r"mixture\.combine\.0: found 'max', expected: .*'max_min'"),
+        (
+            TWO.replace("0.1}", "0.1, target_weights: {arcs: 1}}"),
+            r"target_weights names 'arcs', expected .*'arc', 'sciq'",
+        ),
+        (TWO.replace("0.1}", "0.1, target_weights: {arc: -1}}"), r"target_weights must be 0 or more, found {'arc': -1"),
+        (TWO.replace("0.1}", "0.1, target_weights: {arc: 0}}"), r"target_weights are all 0"),
+        (TWO.replace("0.1}", "0.1, use: mean}"), r"mixture\.use is 'mean', expected one of \['arc', 'sciq'\]"),
+        (
+            TWO.replace("0.1}", "0.1, combine: [max_min], projection: kl}"),
+            r"combine: max_min needs projection 'linear'",
+        ),
+        (TWO.replace("0.1}", "0.1, churn: 0.2, projection: l2}"), r"churn needs projection 'linear', found 'l2'"),
+        (TWO.replace("0.1}", "0.1, churn: 0}"), r"mixture\.churn: found 0"),
+        (TWO.replace("arc:", "mean:").replace("0.1}", "0.1, combine: [mean]}"), r"target 'mean' has a name that"),
+        (TWO.replace("arc:", "pareto-2:").replace("0.1}", "0.1, combine: [pareto]}"), r"target 'pareto-2' has a name"),
+        (SMALLEST + DENY.replace("2026-01-31", "soon"), r"policy\.0\.date: found 'soon'"),
+        (SMALLEST + "model_policy: {licenses: [], reason: r, owner: o, date: 2026-01-31}\n", r"model_policy\.licenses"),
         ("[1, 2]\n", r"found list at the top, expected a mapping"),
         ("name: [\n", r"not valid YAML"),
     ],
