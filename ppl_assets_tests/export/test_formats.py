@@ -46,6 +46,8 @@ def mixture_table(weights: dict[str, float] = WEIGHTS) -> pl.DataFrame:
             "tokens": round(weight * 10**6),
             "decision": "selected" if weight else "not selected",
             "reason": "",
+            "kind": "target",
+            "used": False,
         }
         for target in ("code", "prose")
         for domain, weight in {**weights, "unused.org": 0.0}.items()
