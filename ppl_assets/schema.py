@@ -223,7 +223,7 @@ _TABLES = (
             Column(
                 "status",
                 TEXT,
-                "ready, duplicate (same weights as another), unusable (a checkpoint not whole) or denied (model_policy)",
+                "ready, duplicate (same weights as another), unusable (checkpoint not whole) or denied (model_policy)",
             ),
             Column("status_reason", TEXT, "why it is not ready", nullable=True),
         ),

@@ -321,7 +321,7 @@ class Estimation(Section):
     gate: bool = Field(default=True, description="off: select whatever the evidence says, as the paper does")
 
 
-class Bound(Section):
+class GroupBound(Section):
     """Least and most of the mixture for all domains of one language, group, licence or maker."""
 
     attribute: Literal["language", "group", "license", "maker"]
@@ -330,7 +330,7 @@ class Bound(Section):
     ceiling: float = Field(default=1.0, ge=0, le=1, description="largest share of the mixture")
 
     @model_validator(mode="after")
-    def _floor_below_ceiling(self) -> "Bound":
+    def _floor_below_ceiling(self) -> "GroupBound":
         if self.floor > self.ceiling:
             raise ValueError(f"floor {self.floor:g} is above ceiling {self.ceiling:g}")
         return self
@@ -352,7 +352,7 @@ class Mixture(Section):
     lower_confidence: float = Field(default=0.0, ge=0, description="standard errors subtracted from every estimate")
     temperature: float = Field(default=0.1, gt=0, description="for kl: small is all-or-nothing, large is the pool")
     safety_margin: float = Field(default=0.0, ge=0, le=1, description="share kept on the pool's own distribution")
-    bounds: tuple[Bound, ...] = Field(default=(), description="floors and ceilings for groups of domains")
+    bounds: tuple[GroupBound, ...] = Field(default=(), description="floors and ceilings for groups of domains")
     combine: tuple[Combination, ...] = Field(
         default=(),
         description="one mixture for all targets besides one for each. mean: best by the mean estimate; max_min: best "
