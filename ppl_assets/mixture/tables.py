@@ -49,19 +49,28 @@ def mixture_tables(
     """
     wanted = _wanted(study, domains, estimates, verdicts, before)
     made = every_mixture(wanted)
-    used = study.used_mixture
-    mixtures = pl.concat(
-        each.mixture.frame(each.name).with_columns(kind=pl.lit(each.kind), used=pl.lit(each.name == used))
-        for each in made
-    )
-    prices = [(each.name, price.rule, price.price, price.sentence) for each in made for price in each.prices]
+    mixtures = mixture_rows(made, used=study.used_mixture)
     return {
         "pretraining_mixture": mixtures,
-        "mixture_gains": _gain_rows(wanted, made),
-        "shadow_prices": pl.DataFrame(prices, schema=TABLES["shadow_prices"].polars_schema, orient="row"),
+        "mixture_gains": gain_rows(wanted, made),
+        "shadow_prices": price_rows(made),
         # Which mixture a point of the front is depends on the others: there is nothing to compare it with.
         "mixture_changes": change_rows(mixtures.filter(pl.col("kind") != "pareto"), before),
     }
+
+
+def mixture_rows(made: Sequence[Made], *, used: str | None) -> pl.DataFrame:
+    """Rows of ``pretraining_mixture``; `used` is the name of the mixture to train on."""
+    return pl.concat(
+        each.mixture.frame(each.name).with_columns(kind=pl.lit(each.kind), used=pl.lit(each.name == used))
+        for each in made
+    )
+
+
+def price_rows(made: Sequence[Made]) -> pl.DataFrame:
+    """Rows of ``shadow_prices``."""
+    rows = [(each.name, price.rule, price.price, price.sentence) for each in made for price in each.prices]
+    return pl.DataFrame(rows, schema=TABLES["shadow_prices"].polars_schema, orient="row")
 
 
 def _wanted(
@@ -122,7 +131,7 @@ def _previous(before: pl.DataFrame, names: list[str]) -> dict[str, Vector]:
     return previous
 
 
-def _gain_rows(wanted: Wanted, made: Sequence[Made]) -> pl.DataFrame:
+def gain_rows(wanted: Wanted, made: Sequence[Made]) -> pl.DataFrame:
     """Rows of ``mixture_gains``: what each mixture brings to each target."""
     heard = wanted.heard()
     rows = []

@@ -53,7 +53,21 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "delta_r2",
     ),
     "rank_prediction": ("target", "slug", "error", "predicted_rank", "actual_rank", "held_out_family"),
-    "pretraining_mixture": ("target", "domain", "weight", "cap", "estimate", "tokens", "decision", "reason"),
+    "pretraining_mixture": (
+        "target",
+        "domain",
+        "weight",
+        "cap",
+        "estimate",
+        "tokens",
+        "decision",
+        "reason",
+        "kind",
+        "used",
+    ),
+    "mixture_gains": ("mixture", "kind", "target", "target_weight", "gain"),
+    "shadow_prices": ("target", "rule", "price", "sentence"),
+    "mixture_changes": ("target", "domain", "change", "weight_before", "weight_after", "why"),
 }
 
 
@@ -69,6 +83,9 @@ class ReportData:
     signal_gate: pl.DataFrame
     rank_prediction: pl.DataFrame
     pretraining_mixture: pl.DataFrame
+    mixture_gains: pl.DataFrame
+    shadow_prices: pl.DataFrame
+    mixture_changes: pl.DataFrame
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Study, versions, fingerprints: any nesting of mappings down to text and numbers."""
 
@@ -83,8 +100,14 @@ class ReportData:
 
     @property
     def targets(self) -> list[str]:
-        """Targets that have a mixture, in the order of the table."""
-        return self.pretraining_mixture["target"].unique(maintain_order=True).to_list()
+        """Targets that have a mixture, in the order of the table; mixtures of several targets are none."""
+        single = self.pretraining_mixture.filter(pl.col("kind") == "target")
+        return single["target"].unique(maintain_order=True).to_list()
+
+    @property
+    def used(self) -> str | None:
+        """The mixture that the study says to train on; None where it does not say."""
+        return next(iter(self.pretraining_mixture.filter(pl.col("used"))["target"]), None)
 
     def verdict(self, target: str) -> dict[str, Any] | None:
         """The gate's row of a target; None where the gate did not look at it."""

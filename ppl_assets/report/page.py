@@ -19,6 +19,7 @@ from markupsafe import Markup
 from ppl_assets.report import charts, wording
 from ppl_assets.report.data import GROUPINGS, ReportData
 from ppl_assets.report.risks import Risk, risks
+from ppl_assets.report.together import mixture_views
 
 # More rows than people read; all of them are in the published table.
 TABLE_ROWS = 50
@@ -26,6 +27,7 @@ ANSWER_DOMAINS, ANSWER_RISKS = 5, 3
 
 FORMATS = {
     "share": wording.share,
+    "gain": wording.gain,
     "correlation": wording.correlation,
     "plain": wording.plain,
     "probability": wording.probability,
@@ -57,6 +59,7 @@ def render(tables: ReportData) -> str:
     environment.globals |= {"number": _number, "derived": _derived, "listing": wording.listing}
     return environment.get_template("report.html").render(
         views=views,
+        mixtures=mixture_views(tables),
         heat_map=charts.heat_map(tables),
         losses=charts.losses(tables, shown),
         models=tables.models,

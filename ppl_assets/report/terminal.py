@@ -10,15 +10,20 @@ ROWS = 10
 
 
 def summary_tables(tables: ReportData) -> list[Table]:
-    """One table per target: domain, weight, cap, estimate, interval, decision; the verdict above, its reason below."""
-    return [_summary(tables, target) for target in tables.targets]
+    """One table per target: domain, weight, cap, estimate, interval, decision; the verdict above, its reason below.
+
+    A combined mixture comes last where it is the one to use.
+    """
+    used = [tables.used] if tables.used and tables.used not in tables.targets else []
+    return [_summary(tables, name) for name in [*tables.targets, *used]]
 
 
 def _summary(tables: ReportData, target: str) -> Table:
     rows = tables.domain_rows(target)
     gate = tables.verdict(target)
+    verdict = gate["verdict"] if gate else "no verdict" if target in tables.targets else "of all targets"
     table = Table(
-        title=escape(f"{target}: {gate['verdict'] if gate else 'no verdict'}"),
+        title=escape(f"{target}: {verdict}{', the mixture to use' if target == tables.used else ''}"),
         caption=escape(gate["reason"]) if gate else None,
         title_justify="left",
         caption_justify="left",

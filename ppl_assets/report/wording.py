@@ -10,6 +10,15 @@ def share(value: float | None) -> str:
     return f"{_digits(100 * value)} %"
 
 
+def gain(value: float | None) -> str:
+    """A share with a sign: `+94.1 %`, `−12.0 %`; `0 %` for what is rounding."""
+    if value is None:
+        return "–"
+    if abs(value) < 1e-9:
+        return "0 %"
+    return f"{'+' if value > 0 else '−'}{_digits(100 * abs(value))} %"
+
+
 def correlation(value: float | None) -> str:
     """A correlation with sign and two decimals: `+0.41`, `−0.03`."""
     return "–" if value is None else f"{value:+.2f}".replace("-", "−")

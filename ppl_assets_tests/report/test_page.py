@@ -25,12 +25,21 @@ KEYS = {
     "pretraining_mixture": ("target", "domain"),
     "correlation_estimates": ("target", "estimator", "domain"),
     "signal_gate": ("target",),
+    "mixture_gains": ("mixture", "target"),
+    "shadow_prices": ("target", "rule"),
+    "mixture_changes": ("target", "domain"),
 }
 
 
 @pytest.fixture(scope="module")
 def world() -> ReportData:
     return drawn_world(domains=NASTY + [f"site{i}.org" for i in range(70)], targets=("qa", "code", "<b>prose</b>"))
+
+
+@pytest.fixture(scope="module")
+def together() -> ReportData:
+    """Three targets with combined mixtures, compared with mixtures before."""
+    return drawn_world(targets=("qa", "code", "<b>prose</b>"), combine=("mean", "max_min", "pareto"))
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +65,39 @@ def text_of(element) -> str:
 def test_every_number_taken_from_a_table_equals_the_table(world, page):
     cells = page.xpath("//data[@data-from]")
     assert len(cells) > 500
+    assert_cells_equal_tables(cells, world)
+
+
+def test_what_is_said_of_mixtures_as_a_whole_equals_the_tables(together):
+    page = lxml.html.document_fromstring(render(together))
+    cells = page.xpath("//section[@id='limits']//data[@data-from]")
+    assert {json.loads(cell.get("data-from"))[0] for cell in cells} == {*KEYS} - {
+        "correlation_estimates",
+        "signal_gate",
+    }
+    assert_cells_equal_tables(cells, together)
+    text = text_of(page.xpath("//section[@id='limits']")[0])
+    assert "The study says to train on mean ." in text
+    assert "The safety margin (10 % of the mixture) costs" in text
+    assert "Its estimate rose from" in text
+    names = [text_of(each) for each in page.xpath("//*[@aria-label='Gains of all mixtures']//tbody/tr/th")]
+    assert names[:5] == ["qa", "code", "<b>prose</b>", "mean use", "max_min"]
+    assert names[5].startswith("pareto-")
+
+
+def test_combined_mixtures_are_no_targets_of_their_own(together):
+    page = lxml.html.document_fromstring(render(together))
+    assert [text_of(each).split()[0] for each in page.xpath("//article/h3")] == ["qa", "code", "<b>prose</b>"]
+
+
+def test_a_study_that_does_not_say_which_mixture_to_use_is_told_how(page):
+    text = text_of(page.xpath("//section[@id='limits']")[0])
+    assert "The study does not say which mixture to train on: state mixture.use" in text
+    assert text.count("There is no mixture before this one.") == 3
+
+
+def assert_cells_equal_tables(cells, world):
+    """Every cell that names its place shows what the table has there."""
     tables = {
         name: {tuple(row[key] for key in keys): row for row in getattr(world, name).iter_rows(named=True)}
         for name, keys in KEYS.items()
@@ -193,6 +235,7 @@ def test_sections_come_in_order_and_links_lead_somewhere(page):
     assert [text_of(h) for h in page.iter("h2")] == [
         "The answer",
         "The mixture against the pool",
+        "What the mixtures bring, what limits them, what is new",
         "The evidence",
         "Risks",
         "Provenance",

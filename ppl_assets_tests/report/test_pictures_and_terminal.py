@@ -70,3 +70,12 @@ def test_names_that_look_like_rich_markup_stay_text():
     assert "[red]one[/red]" in text
     assert "[/]" in text
     assert "[bold]qa: select" in text
+
+
+def test_a_combined_mixture_that_is_to_be_used_is_summed_up_last():
+    tables = summary_tables(drawn_world(targets=("qa", "code"), combine=("mean",)))
+    assert [table.title for table in tables] == [
+        "qa: select",
+        "code: abstain",
+        "mean: of all targets, the mixture to use",
+    ]

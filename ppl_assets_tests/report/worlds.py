@@ -1,21 +1,33 @@
 """Small worlds of tables for tests of the report: drawn at random with a seed, or from the published losses."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from scipy.stats import rankdata
 
-from ppl_assets.mixture import Candidates, availability_caps, mix
+from ppl_assets.mixture import Candidates, Objective, availability_caps
+from ppl_assets.mixture.changes import change_rows, mixture_before
+from ppl_assets.mixture.every_mixture import Wanted, every_mixture
+from ppl_assets.mixture.tables import gain_rows, mixture_rows, price_rows
 from ppl_assets.report import ReportData
+from ppl_assets.schema import TABLES
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "perplexity_correlations"
 
+NOTHING = mixture_before(TABLES["mixture_changes"].polars_schema.to_frame(), same_inputs=False)
 VERDICTS = ("select", "abstain", "weak")
 
 
-def drawn_world(*, models: int = 24, domains: list[str] | None = None, targets: tuple[str, ...] = ("qa", "code")):
+def drawn_world(
+    *,
+    models: int = 24,
+    domains: list[str] | None = None,
+    targets: tuple[str, ...] = ("qa", "code"),
+    combine: tuple[str, ...] = (),
+):
     """Random losses in which one factor makes models good everywhere and each target likes some domains more."""
     rng = np.random.default_rng(0)
     domains = domains or [f"site{i}.org" for i in range(30)]
@@ -24,7 +36,7 @@ def drawn_world(*, models: int = 24, domains: list[str] | None = None, targets: 
     error_TM = np.array([0.5 - 0.1 * ability + 0.05 * rng.normal(size=models) for _ in targets])
     slugs = [f"model-{i}" for i in range(models)]
     families = [f"family {i % 6}" for i in range(models)]
-    return world(bpb_MD, error_TM, slugs=slugs, families=families, domains=domains, targets=targets)
+    return world(bpb_MD, error_TM, slugs=slugs, families=families, domains=domains, targets=targets, combine=combine)
 
 
 def published_world() -> ReportData:
@@ -50,13 +62,17 @@ def published_world() -> ReportData:
     )
 
 
-def world(bpb_MD, error_TM, *, slugs, families, domains, targets) -> ReportData:
-    """Tables for losses and errors: Spearman estimates with intervals by Fisher's z, and the linear mixture."""
+def world(bpb_MD, error_TM, *, slugs, families, domains, targets, combine=()) -> ReportData:
+    """Tables for losses and errors: Spearman estimates with intervals by Fisher's z, and the linear mixtures.
+
+    With combined mixtures there is a mixture before, too: the one for the estimates turned round.
+    """
     rng = np.random.default_rng(1)
     n_models, n_domains = bpb_MD.shape
     tokens = rng.integers(10_000, 5_000_000, n_domains)
     budget = int(tokens.sum() // 8)
-    estimates, mixtures, gates, ranks = [], [], [], []
+    estimates, gates, ranks = [], [], []
+    by_target, verdicts = {}, {}
     for t, target in enumerate(targets):
         rho = np.array([np.corrcoef(rankdata(error_TM[t]), rankdata(column))[0, 1] for column in bpb_MD.T])
         z, width = np.arctanh(rho), 1.96 / np.sqrt(n_models - 3)
@@ -77,14 +93,14 @@ def world(bpb_MD, error_TM, *, slugs, families, domains, targets) -> ReportData:
             )
         )
         verdict = VERDICTS[t % len(VERDICTS)]
-        candidates = Candidates(
+        verdicts[target] = verdict
+        by_target[target] = Candidates(
             domains=domains,
             estimate_D=rho,
             cap_D=availability_caps(tokens, budget=budget),
             pool_D=tokens,
             excluded={domains[-1]: "policy: licence not stated (legal, 2026-11-01)"},
         )
-        mixtures.append(mix(candidates, budget=budget, verdict=verdict).frame(target))
         gates.append((target, verdict, f"Made up for {target}: <b>{verdict}</b>.", 17.3 + t, 0.41, 0.02 * t, 0.013 * t))
         actual = rankdata(error_TM[t])
         predicted = rankdata(actual + rng.normal(size=n_models) * n_models / 8)
@@ -100,6 +116,20 @@ def world(bpb_MD, error_TM, *, slugs, families, domains, targets) -> ReportData:
                 }
             )
         )
+    wanted = Wanted(
+        by_target=by_target,
+        verdicts=verdicts,
+        budget=budget,
+        objective=Objective(safety_margin=0.1 if combine else 0.0),
+        combine=combine,
+        front_points=4,
+        previous={},
+    )
+    turned = {target: replace(one, estimate_D=-one.estimate_D) for target, one in by_target.items()}
+    before = NOTHING
+    if combine:
+        before = mixture_before(changes_of(replace(wanted, by_target=turned), NOTHING), same_inputs=False)
+    made = every_mixture(wanted)
     return ReportData(
         models=models_table(slugs, families),
         domains=domains_table(domains, tokens),
@@ -122,9 +152,17 @@ def world(bpb_MD, error_TM, *, slugs, families, domains, targets) -> ReportData:
             ],
         ),
         rank_prediction=pl.concat(ranks),
-        pretraining_mixture=pl.concat(mixtures),
+        pretraining_mixture=mixture_rows(made, used="mean"),
+        mixture_gains=gain_rows(wanted, made),
+        shadow_prices=price_rows(made),
+        mixture_changes=changes_of(wanted, before),
         provenance={"study": "a world", "versions": {"ppl_assets": "0"}, "fingerprints": {"qa": "sha256:<abc>"}},
     )
+
+
+def changes_of(wanted: Wanted, before: pl.DataFrame) -> pl.DataFrame:
+    """Rows of ``mixture_changes`` for the mixtures of a world."""
+    return change_rows(mixture_rows(every_mixture(wanted), used=None).filter(pl.col("kind") != "pareto"), before)
 
 
 def models_table(slugs, families) -> pl.DataFrame:
