@@ -1,6 +1,8 @@
 """Estimates over more texts than memory holds: losses come in blocks of texts, every model's in each.
 
-Rank correlations are taken text by text, so that blocks need nothing from each other. A file holds one row per text
+Rank correlations are taken text by text, so that blocks need nothing from each other. `gls` also needs how alike
+models are over all texts, a first pass over the blocks: ``alike = likeness(blocks)``, then `estimate_blocks` of the
+same blocks with ``partial(gls_given, alike=alike)``. A file holds one row per text
 and one column of losses per model, as Parquet, which is read row group by row group; nulls are missing losses.
 """
 
@@ -10,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ppl_assets.errors import InputError, suggestion
-from ppl_assets.estimation.rank_correlation import gumbel
+from ppl_assets.estimation.rank_correlation import spearmanr
 
 ROWS = 65_536
 
@@ -35,9 +37,9 @@ def parquet_blocks(path: Path | str, models: Sequence[str], *, rows: int = ROWS)
 def estimate_blocks(
     blocks: Iterable[np.ndarray],
     y: np.ndarray,
-    estimator: Callable[[np.ndarray, np.ndarray], np.ndarray] = gumbel,
+    estimator: Callable[[np.ndarray, np.ndarray], np.ndarray] = spearmanr,
 ) -> np.ndarray:
-    """`estimator` (any of this room's: ``spearmanr``, ``sign``, ...) over all blocks; shape as for the whole matrix.
+    """`estimator` (of this room, any that goes text by text) over all blocks; shape as for the whole matrix.
 
     Raises:
         InputError: as the estimator; no block at all.

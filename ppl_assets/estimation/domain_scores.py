@@ -7,14 +7,26 @@ x D.
 
 import numpy as np
 
+from ppl_assets.estimation.gls_correlation import compare, likeness, precision, target_scores
 from ppl_assets.estimation.rank_correlation import centred_ranks, target_ranks
-from ppl_assets.estimation.scores import Estimator, column_scores
+from ppl_assets.estimation.scores import Estimator, Score, column_scores
+
+BLOCK = 8192  # columns per block: 6 MB of float64 ranks for 90 models
 
 
-def centred_scores(x_MD: np.ndarray, estimator: Estimator = "spearman") -> np.ndarray:
+def centred_scores(x_MD: np.ndarray, score: Score = "spearman") -> np.ndarray:
     """Scores of the losses with mean 0 in each column, as float64; 0 where the loss is missing."""
     present_MD = ~np.isnan(x_MD)
-    return column_scores(centred_ranks(x_MD), None if present_MD.all() else present_MD, estimator)
+    return column_scores(centred_ranks(x_MD), None if present_MD.all() else present_MD, score)
+
+
+def point_estimate(x_MD: np.ndarray, y_M: np.ndarray, estimator: Estimator) -> np.ndarray:
+    """The estimate of every column for one target; NaN, without a warning, where undefined."""
+    blocks = (np.ascontiguousarray(x_MD[:, start : start + BLOCK]) for start in range(0, x_MD.shape[1], BLOCK))
+    if estimator != "gls":
+        return np.concatenate([cosine(centred_scores(x, estimator), ranks_of_target(x, y_M)) for x in blocks])
+    y_TM, metric_MM = target_scores(y_M[None]), precision(likeness([x_MD]), np.ones(len(x_MD)))
+    return np.concatenate([compare(x, y_TM, ~np.isnan(x), metric_MM).correlation_TD[0] for x in blocks])
 
 
 def ranks_of_target(x_MD: np.ndarray, y_M: np.ndarray) -> np.ndarray:

@@ -4,10 +4,12 @@ Three questions. Do domains differ by more than noise allows (`heterogeneity_p`)
 (`reliability`)? Does choosing predict held-out families better than the pool's mean loss (`delta_r2`)? All are about
 what a domain says beyond the pool's mean loss: that better models have lower losses everywhere needs no selection.
 
-Heterogeneity is tested by permuting families' residual errors (Freedman and Lane, Journal of Business and Economic
-Statistics 1, 1983), one observation per family, which keeps every dependence between domains and inside families.
-Reliability is the Spearman-Brown corrected correlation, across domains, of estimates from complementary halves of the
-families.
+The first two look at families' contrasts: what a straight line on the mean loss, over all models, leaves of normal
+scores of losses and errors, as means of families in units of their noise. A family of one model is noisier than one of
+ten; without that unit, permuting families is not fair. Heterogeneity is tested by permuting the errors' contrasts
+(Freedman and Lane, Journal of Business and Economic Statistics 1, 1983), which keeps every dependence between domains
+and inside families. Reliability is the Spearman-Brown corrected correlation, across domains, of what complementary
+halves of the families say.
 """
 
 from collections.abc import Sequence
@@ -16,20 +18,14 @@ from typing import Literal
 
 import numpy as np
 
-from ppl_assets.estimation.domain_scores import (
-    centred_families,
-    centred_scores,
-    family_means,
-    mean_loss,
-    partial,
-    residual,
-)
+from ppl_assets.estimation.domain_scores import centred_scores, family_means, mean_loss
 from ppl_assets.estimation.independence import effective_models
 from ppl_assets.estimation.inputs import canonical_order, family_index, loss_matrix, single_target
 from ppl_assets.estimation.rank_prediction import rank_prediction
-from ppl_assets.estimation.resampling import half_weights, replicate_correlations
+from ppl_assets.estimation.resampling import half_weights
 
 STANDING_OUT = 0.1  # share of domains in the statistic of heterogeneity
+NUMBERS = 8_000_000  # correlations of permuted errors held at once, 64 MB
 Verdict = Literal["select", "weak", "abstain"]
 
 
@@ -54,14 +50,15 @@ def signal_gate(
     seed: int = 0,
     permutations: int = 999,
     pairs: int = 50,
-    alpha: float = 0.05,
-    reliability_floor: float = 0.3,
+    alpha: float = 0.10,
+    reliability_floor: float = 0.2,
 ) -> GateVerdict:
     """Say ``select``, ``weak`` or ``abstain`` for one target; arguments as in `estimate_domains`.
 
-    ``abstain`` unless domains differ beyond noise at level `alpha`; ``select`` if, besides, halves of the families
-    agree (`reliability_floor`, over `pairs` random halvings) and held-out ranks are predicted better than from the
-    mean loss.
+    ``abstain`` unless domains differ beyond noise at level `alpha` *and* the ranks of held-out families are predicted
+    better from the chosen domains than from the mean loss: noise passes either one time in ten or more, both one time
+    in twenty or less. ``select`` if, besides, halves of the families agree (`reliability_floor`, over `pairs` random
+    halvings), else ``weak``.
 
     Raises:
         InputError: as `estimate_domains`.
@@ -73,8 +70,9 @@ def signal_gate(
     x_MD, y_M, family_M = x_MD[order], y_M[order], family_M[order]
     rng = np.random.default_rng(seed)
     labels = [str(family) for family in family_M]
-    p_value = _heterogeneity(x_MD, y_M, family_M, permutations, rng)
-    reliability = _reliability(x_MD, y_M, family_M, pairs, rng)
+    contrasts = family_contrasts(x_MD, y_M, family_M)
+    p_value = _heterogeneity(*contrasts, permutations, rng)
+    reliability = _reliability(*contrasts, pairs, rng)
     gain = rank_prediction(x_MD, y_M, families=labels).delta_r2
     effective = effective_models(y_M, families=labels)
     verdict, reason = _decide(p_value, reliability, gain, effective, alpha, reliability_floor)
@@ -97,15 +95,15 @@ def _decide(
             f"With {size}, the differences between domains are no larger than chance would make them "
             f"(p = {p_value:.2f}), so choosing among them would be choosing noise."
         )
+    if not gain > 0:
+        return "abstain", (
+            f"Domains differ (p = {p_value:.3f}), but the chosen ones predict unseen families no better than the mean "
+            f"loss does (R2 {gain:+.3f}), so there is nothing to gain from choosing."
+        )
     if not reliability >= floor:
         return "weak", (
             f"Domains differ (p = {p_value:.3f}), but two halves of the model families agree too little on which ones "
             f"(reliability {reliability:.2f}, {floor:.2f} needed), so expect the choice to change with the models."
-        )
-    if not gain > 0:
-        return "weak", (
-            f"Domains differ and halves of the families agree (reliability {reliability:.2f}), but the chosen domains "
-            f"predict unseen families no better than the mean loss does (R2 {gain:+.3f}), so expect little."
         )
     return "select", (
         f"With {size}, domains differ beyond chance (p = {p_value:.3f}), halves of the families agree on which "
@@ -113,59 +111,97 @@ def _decide(
     )
 
 
+def family_contrasts(
+    x_MD: np.ndarray, y_M: np.ndarray, family_M: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What families' losses and errors say beyond the pool's mean loss: F x D and F, and the weights of families, F.
+
+    Residuals of normal scores on those of the mean loss, over models; then means by family, centred and multiplied by
+    the weight, one over the standard deviation of the errors' mean, ``between + within / models`` by analysis of
+    variance. A family without a column counts as average there.
+    """
+    present_MD, everyone_M1 = ~np.isnan(x_MD), np.ones((len(x_MD), 1), bool)
+    x, y, pool = (centred_scores(values, "normal") for values in (x_MD, y_M[:, None], mean_loss(x_MD)[:, None]))
+    left_M1 = y - _slope(y, pool, everyone_M1) * pool
+    mean_y_F = family_means(left_M1, everyone_M1, family_M)[:, 0]
+    mean_x_FD = family_means(x - _slope(x, pool, present_MD) * pool, present_MD, family_M)
+    weight_F = _weights(left_M1[:, 0], mean_y_F, family_M)
+    known_FD = ~np.isnan(mean_x_FD)
+    share_FD = known_FD * weight_F[:, None] ** 2
+    centre_D = (share_FD * np.nan_to_num(mean_x_FD)).sum(axis=0) / np.maximum(share_FD.sum(axis=0), 1e-300)
+    x_FD = np.where(known_FD, (mean_x_FD - centre_D) * weight_F[:, None], 0)
+    return x_FD, _centred(mean_y_F[None] * weight_F, weight_F)[0], weight_F
+
+
+def _slope(a_MD: np.ndarray, pool_M1: np.ndarray, present_MD: np.ndarray) -> np.ndarray:
+    square_D = (present_MD * pool_M1**2).sum(axis=0)
+    return (a_MD * pool_M1).sum(axis=0) / np.where(square_D > 0, square_D, 1)
+
+
+def _weights(residual_M: np.ndarray, mean_F: np.ndarray, family_M: np.ndarray) -> np.ndarray:
+    """One over the standard deviation of families' means, with mean square 1."""
+    size_F = np.bincount(family_M)
+    n_models, n_families = len(family_M), len(size_F)
+    within = ((residual_M - mean_F[family_M]) ** 2).sum() / max(n_models - n_families, 1)
+    typical = (n_models - (size_F**2).sum() / n_models) / (n_families - 1)
+    between = max(0.0, ((size_F * mean_F**2).sum() / (n_families - 1) - within) / typical)
+    weight_F = 1 / np.sqrt(np.maximum(between + within / size_F, np.finfo(float).tiny))
+    return weight_F / np.sqrt((weight_F**2).mean())
+
+
+def _centred(values_RF: np.ndarray, weight_F: np.ndarray) -> np.ndarray:
+    """Rows without their part along the weights: what a common shift of all families looks like in these units."""
+    return values_RF - np.outer(values_RF @ weight_F / (weight_F @ weight_F), weight_F)
+
+
 def _heterogeneity(
-    x_MD: np.ndarray, y_M: np.ndarray, family_M: np.ndarray, permutations: int, rng: np.random.Generator
+    x_FD: np.ndarray, y_F: np.ndarray, weight_F: np.ndarray, permutations: int, rng: np.random.Generator
 ) -> float:
     """p-value of "no domain says anything beyond the pool's mean loss", by permutation.
 
-    The statistic is the mean absolute partial correlation of the tenth of the domains that stand out most: a signal
-    carried by one kind of text in ten is not drowned by the other nine.
-
-    Permuted are the families' residuals of the target (Freedman and Lane, 1983); all domains move together, so their
-    dependence is kept. A family without a column counts as average there. NaN below 4 families.
+    The statistic is the mean absolute correlation of the tenth of the domains that stand out most: a signal carried by
+    one kind of text in ten is not drowned by the other nine. Domains are first smoothed toward what they share with
+    others (a direction of ordinary variance keeps half), since noise of one domain alone cannot be told from signal.
+    NaN below 4 families.
     """
-    everyone = np.ones((len(x_MD), 1), bool)
-    y_F1, pool_F1 = (
-        centred_families(family_means(centred_scores(values_M[:, None], "normal"), everyone, family_M))
-        for values_M in (y_M, mean_loss(x_MD))
-    )
-    if len(y_F1) < 4:
+    if len(y_F) < 4:
         return float("nan")
-    x_FD = centred_families(family_means(centred_scores(x_MD, "normal"), ~np.isnan(x_MD), family_M))
-    x_FD, y_F = residual(x_FD, pool_F1), residual(y_F1, pool_F1)[:, 0]
-    norm_D = np.sqrt((x_FD**2).sum(axis=0))
-    unit_FD = x_FD[:, norm_D > 0] / norm_D[norm_D > 0]
-    standing_out = max(1, round(STANDING_OUT * unit_FD.shape[1]))
-
-    def statistic(target_F: np.ndarray) -> float:
-        rho_D = np.abs(target_F @ unit_FD) / np.sqrt(max((target_F**2).sum(), np.finfo(float).tiny))
-        return float(np.partition(rho_D, -standing_out)[-standing_out:].mean())
-
-    observed = statistic(y_F)
-    permuted_R = np.array(
-        [statistic(residual(rng.permutation(y_F)[:, None], pool_F1)[:, 0]) for _ in range(permutations)]
+    value_F, vector_FF = np.linalg.eigh(x_FD @ x_FD.T)
+    value_F = np.maximum(value_F, 0)
+    ordinary = value_F.sum() / max((value_F > 1e-9 * value_F.max()).sum(), 1)
+    smooth_FF = (vector_FF * (value_F / np.maximum(value_F + ordinary, np.finfo(float).tiny))) @ vector_FF.T
+    smooth_FD = smooth_FF @ x_FD
+    norm_D = np.sqrt((smooth_FD**2).sum(axis=0))
+    unit_FD = smooth_FD[:, norm_D > 0] / norm_D[norm_D > 0]
+    permuted_RF = np.array([y_F, *(rng.permutation(y_F) for _ in range(permutations))])
+    permuted_RF = _centred(permuted_RF, weight_F)
+    permuted_RF /= np.sqrt(np.maximum((permuted_RF**2).sum(axis=1, keepdims=True), np.finfo(float).tiny))
+    places = max(1, round(STANDING_OUT * unit_FD.shape[1]))
+    batches = np.array_split(permuted_RF, -(-len(permuted_RF) * unit_FD.shape[1] // NUMBERS) or 1)
+    statistic_R = np.concatenate(
+        [np.partition(np.abs(batch @ unit_FD), -places, axis=1)[:, -places:].mean(axis=1) for batch in batches]
     )
     # The identity reproduces the observed value up to rounding: count it as reached.
-    return float((1 + (permuted_R >= observed * (1 - 1e-12)).sum()) / (1 + permutations))
+    return float((statistic_R >= statistic_R[0] * (1 - 1e-12)).sum() / (1 + permutations))
 
 
 def _reliability(
-    x_MD: np.ndarray, y_M: np.ndarray, family_M: np.ndarray, pairs: int, rng: np.random.Generator
+    x_FD: np.ndarray, y_F: np.ndarray, weight_F: np.ndarray, pairs: int, rng: np.random.Generator
 ) -> float:
-    """Mean correlation between halves of the families of the estimates given mean loss, stepped up to the full pool."""
-    half_MR = half_weights(family_M, pairs, rng).reshape(len(x_MD), -1)
-    pool_M = mean_loss(x_MD)
-    blocks = [
-        partial(rho[0], rho[1], cross[1])
-        for _, rho, cross in replicate_correlations(x_MD, np.stack([y_M, pool_M]), half_MR, "spearman")
-    ]
-    given_DR = np.concatenate(blocks)
-    given_DR = given_DR[~np.isnan(given_DR).any(axis=1)]
-    if len(given_DR) < 3:
-        return float("nan")
-    first, second = given_DR[:, :pairs], given_DR[:, pairs:]
-    first, second = first - first.mean(axis=0), second - second.mean(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        agreement = (first * second).sum(axis=0) / np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
-    mean = float(np.nanmean(agreement)) if not np.isnan(agreement).all() else float("nan")
+    """Mean agreement across domains of complementary halves of the families, stepped up to the full pool."""
+    agreement = []
+    for half_F2 in np.moveaxis(half_weights(np.arange(len(y_F)), pairs, rng), 2, 0):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            first_D, second_D = (_half(x_FD[half_F > 0], y_F[half_F > 0], weight_F[half_F > 0]) for half_F in half_F2.T)
+        known_D = np.isfinite(first_D) & np.isfinite(second_D)
+        if known_D.sum() >= 3:
+            agreement.append(float(np.corrcoef(first_D[known_D], second_D[known_D])[0, 1]))
+    mean = float(np.mean(agreement)) if agreement else float("nan")
     return 2 * mean / (1 + mean) if mean > -1 else float("nan")
+
+
+def _half(x_FD: np.ndarray, y_F: np.ndarray, weight_F: np.ndarray) -> np.ndarray:
+    """Correlations over the families of one half; NaN where a domain does not vary there."""
+    x_FD, y_F = _centred(x_FD.T, weight_F).T, _centred(y_F[None], weight_F)[0]
+    norm_D = np.sqrt((x_FD**2).sum(axis=0))
+    return np.where(norm_D > 1e-9, y_F @ x_FD / (norm_D * np.sqrt(y_F @ y_F)), np.nan)

@@ -41,12 +41,12 @@ def product(X: np.ndarray, y: np.ndarray) -> np.ndarray:
     Raises:
         InputError: shapes that do not fit, infinite losses, errors that are not finite, fewer than 3 models.
     """
-    return _estimate(X, y, lambda x_MD, y_TM, present_MD: _linear(x_MD, y_TM, present_MD, pairwise=False), width=WHOLE)
+    return by_block(X, y, lambda x_MD, y_TM, present_MD: _linear(x_MD, y_TM, present_MD, pairwise=False), width=WHOLE)
 
 
 def sign(X: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Mean over model pairs of ``sign(y_g - y_k) (x_g - x_k)``: robust to outliers in y only. See `product`."""
-    return _estimate(X, y, lambda x_MD, y_TM, present_MD: _linear(x_MD, y_TM, present_MD, pairwise=True), width=WHOLE)
+    return by_block(X, y, lambda x_MD, y_TM, present_MD: _linear(x_MD, y_TM, present_MD, pairwise=True), width=WHOLE)
 
 
 def sign_cdf(X: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -54,31 +54,31 @@ def sign_cdf(X: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     Without ties it is `spearmanr` times (N + 1) / 3N. See `product` for arguments.
     """
-    return _estimate(X, y, lambda x_MD, y_TM, present_MD: _from_ranks(x_MD, y_TM, present_MD, normalised=False))
+    return by_block(X, y, lambda x_MD, y_TM, present_MD: _from_ranks(x_MD, y_TM, present_MD, normalised=False))
 
 
 def spearmanr(X: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Spearman's rho of every text with every target, mid-ranks for ties. See `product` for arguments."""
-    return _estimate(X, y, lambda x_MD, y_TM, present_MD: _from_ranks(x_MD, y_TM, present_MD, normalised=True))
+    return by_block(X, y, lambda x_MD, y_TM, present_MD: _from_ranks(x_MD, y_TM, present_MD, normalised=True))
 
 
 def gumbel(X: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Correlation of the ranks of the error with Gumbel scores of the losses (`scores`): the default estimate.
+    """Correlation of the ranks of the error with Gumbel scores of the losses (`scores`).
 
     Losses near the best count more than losses near the worst. Perfect agreement gives a little less than 1 (0.94 for
     many models), since scores and ranks are not proportional. See `product` for arguments.
     """
-    return _estimate(X, y, _from_scores)
+    return by_block(X, y, _from_scores)
 
 
 def sign_sign(X: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Mean over pairs of ``sign(y_g - y_k) sign(x_g - x_k)``: Kendall's tau-a. See `product` for arguments."""
-    return _estimate(X, y, lambda x_MD, y_TM, present_MD: _from_pairs(x_MD, y_TM, present_MD, tied_apart=False))
+    return by_block(X, y, lambda x_MD, y_TM, present_MD: _from_pairs(x_MD, y_TM, present_MD, tied_apart=False))
 
 
 def kendall(X: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Kendall's tau-b: concordant minus discordant pairs over the geometric mean of pairs untied in x and in y."""
-    return _estimate(X, y, lambda x_MD, y_TM, present_MD: _from_pairs(x_MD, y_TM, present_MD, tied_apart=True))
+    return by_block(X, y, lambda x_MD, y_TM, present_MD: _from_pairs(x_MD, y_TM, present_MD, tied_apart=True))
 
 
 def model_counts(X: np.ndarray) -> np.ndarray:
@@ -108,7 +108,7 @@ def target_ranks(y_M: np.ndarray, present_MD: np.ndarray | None) -> np.ndarray:
 Statistic = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
 
 
-def _estimate(X: np.ndarray, y: np.ndarray, statistic: Statistic, *, width: int = BLOCK) -> np.ndarray:
+def by_block(X: np.ndarray, y: np.ndarray, statistic: Statistic, *, width: int = BLOCK) -> np.ndarray:
     """Run `statistic` (block of losses, errors by target, what is present) over blocks; shape the answer like `y`."""
     x_MD = loss_array(X)
     y_TM = errors_by_target(y, x_MD.shape[0])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppl_assets.estimation.domain_scores import centred_scores, cosine, mean_loss, ranks_of_target
+from ppl_assets.estimation.domain_scores import mean_loss, point_estimate
 from ppl_assets.estimation.inputs import family_index, log_size, loss_matrix, single_target
 from ppl_assets.estimation.rank_correlation import centred_ranks
 from ppl_assets.estimation.scores import Estimator, check_estimator
@@ -48,7 +48,7 @@ def rank_prediction(
     families: Sequence[str],
     models: Sequence[str] | None = None,
     params: np.ndarray | None = None,
-    estimator: Estimator = "gumbel",
+    estimator: Estimator = "gls",
     top_share: float = 0.10,
 ) -> RankPrediction:
     """Leave-one-family-out predictions of every model's rank; arguments as in `estimate_domains`.
@@ -100,8 +100,7 @@ def _top_loss(
     x_MD: np.ndarray, score_MD: np.ndarray, y_M: np.ndarray, train: np.ndarray, top_share: float, estimator: Estimator
 ) -> np.ndarray:
     """Mean score of every model over the domains that correlate best with the target in the training families."""
-    x = x_MD[train]
-    rho_D = np.nan_to_num(cosine(centred_scores(x, estimator), ranks_of_target(x, y_M[train])), nan=-np.inf)
+    rho_D = np.nan_to_num(point_estimate(x_MD[train], y_M[train], estimator), nan=-np.inf)
     places = max(1, round(top_share * len(rho_D)))
     chosen = np.argpartition(-rho_D, places - 1)[:places]
     counted = (~np.isnan(score_MD[:, chosen])).sum(axis=1)

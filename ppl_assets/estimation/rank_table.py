@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppl_assets.errors import InputError, suggestion
-from ppl_assets.estimation.domain_scores import cosine
+from ppl_assets.estimation.domain_scores import cosine, point_estimate
 from ppl_assets.estimation.inputs import errors_by_target, keys, loss_matrix
 from ppl_assets.estimation.rank_correlation import centred_ranks, target_ranks
 from ppl_assets.estimation.scores import Estimator, column_scores
@@ -62,9 +62,11 @@ class RankTable:
             rank_MD=self.rank_MD[rest] - _compared(self.loss_MD[rest], self.loss_MD[at]),
         )
 
-    def estimate(self, error_M: np.ndarray, estimator: Estimator = "gumbel") -> np.ndarray:
-        """Correlations of every text with one target, from the ranks kept; NaN where undefined."""
+    def estimate(self, error_M: np.ndarray, estimator: Estimator = "gls") -> np.ndarray:
+        """Correlations of every text with one target, from the ranks kept where they suffice; NaN where undefined."""
         y_M = errors_by_target(error_M, len(self.models), models=self.models)[0]
+        if estimator == "gls":
+            return point_estimate(self.loss_MD, y_M, estimator)
         present_MD = ~np.isnan(self.loss_MD)
         whole = None if present_MD.all() else present_MD
         return cosine(column_scores(self.rank_MD, whole, estimator), target_ranks(y_M, whole))

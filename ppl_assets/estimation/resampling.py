@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ppl_assets.estimation.scores import Estimator, score_table
+from ppl_assets.estimation.gls_correlation import replicate_gls
+from ppl_assets.estimation.scores import Estimator, Score, score_table
 
 COLUMNS = 256  # columns per block of replicates: 1 MB of float32 for 1,000 replicates
 
@@ -37,8 +38,19 @@ def jackknife_weights(family_M: np.ndarray) -> np.ndarray:
     return (family_M[:, None] != np.arange(family_M.max() + 1)[None, :]).astype(np.float32)
 
 
+def replicates_of(
+    x_MD: np.ndarray, y_M: np.ndarray, weight_MR: np.ndarray, estimator: Estimator
+) -> Iterator[np.ndarray]:
+    """The estimate of every column for one target in every replicate, by blocks of columns: D x R."""
+    if estimator == "gls":
+        yield from replicate_gls(x_MD, y_M, weight_MR)
+        return
+    for _, rho_TDR, _ in replicate_correlations(x_MD, y_M[None], weight_MR, estimator):
+        yield rho_TDR[0]
+
+
 def replicate_correlations(
-    x_MD: np.ndarray, y_TM: np.ndarray, weight_MR: np.ndarray, estimator: Estimator
+    x_MD: np.ndarray, y_TM: np.ndarray, weight_MR: np.ndarray, score: Score
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """The correlation of every column with every target in every replicate: (columns, rho T x D x R, cross T x D x R).
 
@@ -48,7 +60,7 @@ def replicate_correlations(
     from ppl_assets.estimation.rank_kernels import replicate_block
 
     weight_MR = np.ascontiguousarray(weight_MR, dtype=np.float32)
-    table = score_table(int(weight_MR.sum(axis=0).max()), estimator)
+    table = score_table(int(weight_MR.sum(axis=0).max()), score)
 
     def correlate(block: slice) -> tuple[slice, np.ndarray, np.ndarray]:
         x = np.ascontiguousarray(x_MD[:, block])

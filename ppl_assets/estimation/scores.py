@@ -7,8 +7,8 @@ trained on a kind of text stands out by a low loss there; the models that did no
 nothing to do with the text. Scores are functions of mid-ranks alone, so ties and strictly increasing transforms of the
 losses are handled as in Spearman's rho.
 
-Why ``gumbel`` is the default is measured in docs/estimation.md: against known causal effects its estimates rank domains
-better than plain ranks, and in simulated worlds of Gaussian losses, where plain ranks are near their best, no worse.
+Why ``gumbel`` rather than plain ranks is measured in docs/estimation.md: against known causal effects its estimates
+rank domains better, and in simulated worlds of Gaussian losses, where plain ranks are near their best, no worse.
 """
 
 from functools import lru_cache
@@ -18,8 +18,9 @@ import numpy as np
 
 from ppl_assets.errors import InputError, suggestion
 
-Estimator = Literal["gumbel", "spearman", "normal"]
-ESTIMATORS: tuple[Estimator, ...] = ("gumbel", "spearman", "normal")
+Score = Literal["gumbel", "spearman", "normal"]
+Estimator = Score | Literal["gls"]
+ESTIMATORS: tuple[Estimator, ...] = ("gls", "gumbel", "spearman", "normal")
 
 
 def check_estimator(estimator: str) -> None:
@@ -29,17 +30,17 @@ def check_estimator(estimator: str) -> None:
         raise InputError(f"estimator: found {estimator!r}, expected one of {', '.join(ESTIMATORS)}{near}")
 
 
-def scores(u: np.ndarray, estimator: Estimator) -> np.ndarray:
+def scores(u: np.ndarray, score: Score) -> np.ndarray:
     """``J(u)`` for shares u strictly between 0 and 1."""
-    if estimator == "normal":
+    if score == "normal":
         from scipy.special import ndtri
 
         return ndtri(u)
-    return np.log(-np.log1p(-u)) if estimator == "gumbel" else u
+    return np.log(-np.log1p(-u)) if score == "gumbel" else u
 
 
 @lru_cache(maxsize=8)
-def score_table(n_most: int, estimator: Estimator) -> np.ndarray:
+def score_table(n_most: int, score: Score) -> np.ndarray:
     """Row n holds ``J(h / 2n)`` at column h, twice the mid-rank minus 1: every score of a column of up to `n_most`
     models.
 
@@ -48,17 +49,17 @@ def score_table(n_most: int, estimator: Estimator) -> np.ndarray:
     n = np.arange(n_most + 1)[:, None]
     h = np.arange(2 * n_most)[None, :]
     inside = (h >= 1) & (h < 2 * n)
-    table = np.where(inside, scores(np.where(inside, h, 1) / np.maximum(2 * n, 2), estimator), 0)
+    table = np.where(inside, scores(np.where(inside, h, 1) / np.maximum(2 * n, 2), score), 0)
     return table.astype(np.float32)
 
 
-def column_scores(rank_MD: np.ndarray, present_MD: np.ndarray | None, estimator: Estimator) -> np.ndarray:
+def column_scores(rank_MD: np.ndarray, present_MD: np.ndarray | None, score: Score) -> np.ndarray:
     """Scores of centred double mid-ranks, with mean 0 over the models each column has and 0 for the others; float64."""
     n_D = np.full(rank_MD.shape[1], len(rank_MD)) if present_MD is None else present_MD.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         u_MD = (rank_MD.astype(np.float64) + n_D) / (2 * n_D)
     if present_MD is None:
-        score_MD = scores(u_MD, estimator)
+        score_MD = scores(u_MD, score)
         return score_MD - score_MD.mean(axis=0)
-    score_MD = np.where(present_MD, scores(np.where(present_MD, u_MD, 0.5), estimator), 0)
+    score_MD = np.where(present_MD, scores(np.where(present_MD, u_MD, 0.5), score), 0)
     return np.where(present_MD, score_MD - score_MD.sum(axis=0) / np.maximum(n_D, 1), 0)

@@ -1,7 +1,6 @@
 """Estimates, verdicts and predictions as rows of their tables: every target of a study, from one evidence."""
 
 from collections.abc import Iterable
-from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -11,10 +10,11 @@ from ppl_assets.estimation.domain_estimates import estimate_domains
 from ppl_assets.estimation.evidence import Evidence, for_target
 from ppl_assets.estimation.gate import signal_gate
 from ppl_assets.estimation.rank_prediction import rank_prediction
+from ppl_assets.estimation.scores import Estimator
 from ppl_assets.schema import TABLES
 
 # Estimators that inference (intervals, q-values, stability) is made for, as the room names their scores.
-_WITH_INFERENCE: dict[str, Literal["gumbel", "spearman"]] = {"gumbel": "gumbel", "spearmanr": "spearman"}
+_WITH_INFERENCE: dict[str, Estimator] = {"gls": "gls", "gumbel": "gumbel", "spearmanr": "spearman"}
 
 
 def estimate_rows(

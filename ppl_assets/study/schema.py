@@ -312,8 +312,8 @@ class Scoring(Section):
 class Estimation(Section):
     """How evidence is weighed."""
 
-    estimator: Literal["gumbel", "spearmanr", "kendall", "sign", "sign_cdf", "sign_sign", "product"] = Field(
-        default="spearmanr", description="whose estimates decide; spearmanr and gumbel come with intervals"
+    estimator: Literal["gls", "spearmanr", "gumbel", "kendall", "sign", "sign_cdf", "sign_sign", "product"] = Field(
+        default="gls", description="whose estimates decide; gls, spearmanr and gumbel come with intervals"
     )
     minimum_models: int = Field(default=10, ge=3, description="fewer models with losses and errors are a failure")
     replicates: Count = Field(default=1000, description="bootstrap replicates over families")
