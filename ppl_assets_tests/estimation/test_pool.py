@@ -97,9 +97,9 @@ def test_a_parquet_file_read_in_blocks_gives_the_estimates_of_the_whole(tmp_path
 
 @needs_regmix
 def test_the_default_orders_domains_by_their_causal_effects_better_than_spearman():
-    default, plain = causal_agreement(RULES["Gumbel scores (default)"]), causal_agreement(RULES["Spearman"])
-    assert default.mean() >= plain.mean() + 0.02
-    assert default.mean() > 0.8
+    default, plain = causal_agreement(RULES["GLS (default)"]), causal_agreement(RULES["Spearman"])
+    assert default.mean() >= plain.mean() + 0.1
+    assert default.mean() > 0.85
     assert plain.mean() == pytest.approx(0.735, abs=0.0005)  # as published with the question
 
 
