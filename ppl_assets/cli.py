@@ -160,6 +160,29 @@ def report(study: StudyName = None, state: State = None) -> None:
     Console().print(str(settings.report_file), soft_wrap=True, highlight=False)
 
 
+@app.command("retire-domain")
+def retire_domain(
+    pattern: Annotated[str, typer.Argument(help="Domain, or a shell pattern such as '*.example.com'.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")],
+    owner: Annotated[str | None, typer.Option("--owner", help="On whose word; default: who runs this.")] = None,
+    study: StudyName = None,
+    state: State = None,
+) -> None:
+    """Remove a domain for good: delete what is stored of it, compute everything anew without it, prove its absence."""
+    import getpass
+
+    from ppl_assets.retirement import retire
+
+    settings, console = Settings.from_environment(state=state, study=study), output_console()
+    with display_for(console) as display:
+        signed = retire(settings, pattern, reason=reason, owner=owner or getpass.getuser(), display=display)
+    console.print(
+        f"{len(signed.domains)} domains are gone; signed off in {settings.retired_file}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
 @app.command()
 def export(
     target: Annotated[str, typer.Option("--target", help="Target whose mixture is written.")],

@@ -64,9 +64,24 @@ class Settings:
         return self.state / "imports"
 
     @property
+    def tokens(self) -> Path:
+        """Folder of token ids, one file per tokenizer and set of texts."""
+        return self.state / "tokens"
+
+    @property
+    def shards(self) -> Path:
+        """Folder of unfinished scores, one subfolder per model."""
+        return self.state / "shards"
+
+    @property
     def digests(self) -> Path:
         """Folder of remembered file digests."""
         return self.state / "digests"
+
+    @property
+    def retired_file(self) -> Path:
+        """The list of retired domains."""
+        return self.state / "retired.json"
 
     @property
     def warehouse_file(self) -> Path:

@@ -22,23 +22,23 @@ def overlapping(texts: list[str], others: Iterable[str]) -> np.ndarray:
     Runs are compared by 64-bit hashes: an overlap is never missed, and found where there is none with probability
     below 1e-5 (1e5 runs against 1e9). A text shorter than `RUN_BYTES` overlaps nothing.
     """
-    hashes = [_run_hashes(text) for text in texts]
+    hashes = [run_hashes(text.encode()) for text in texts]
     runs_of_all = np.concatenate([*hashes, np.empty(0, np.uint64)])
     owners = np.repeat(np.arange(len(texts)), [len(runs) for runs in hashes])
     # Most runs of the others are dismissed by the first bits of their hash, without a search.
     shift = np.uint64(64 - _TABLE_BITS)
     table = np.zeros(1 << _TABLE_BITS, dtype=bool)
     table[runs_of_all >> shift] = True
-    suspects = [runs[table[runs >> shift]] for runs in map(_run_hashes, others)]
+    suspects = [runs[table[runs >> shift]] for runs in (run_hashes(other.encode()) for other in others)]
     shared = np.isin(runs_of_all, np.concatenate([*suspects, np.empty(0, np.uint64)]))
     overlaps = np.zeros(len(texts), dtype=bool)
     overlaps[owners[shared]] = True
     return overlaps
 
 
-def _run_hashes(text: str) -> np.ndarray:
+def run_hashes(data: bytes | memoryview) -> np.ndarray:
     """Polynomial hash modulo 2**64 of every run of `RUN_BYTES` bytes, uint64 of shape (bytes - RUN_BYTES + 1,)."""
-    hashes = np.frombuffer(text.encode(), dtype=np.uint8).astype(np.uint64)
+    hashes = np.frombuffer(data, dtype=np.uint8).astype(np.uint64)
     span, power = 1, _MULTIPLIER
     while span < RUN_BYTES:
         # The hash of two neighbouring runs is that of one run twice as long.

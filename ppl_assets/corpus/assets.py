@@ -21,7 +21,7 @@ def domain_catalog(context: dg.AssetExecutionContext, workspace: WorkspaceResour
     if study.corpus is None:
         empty = {table: TABLES[table].polars_schema.to_frame() for table in ("page_sample", "page_rejections")}
         return step.publish({"domains": elsewhere, **empty})
-    found = catalog(read_pages(study), study, progress=step.report())
+    found = catalog(read_pages(study, retired=step.workspace.retired), study, progress=step.report())
     added = elsewhere.join(found.domains, on="domain", how="anti")
     return step.publish(
         {
@@ -46,7 +46,8 @@ def corpus_pages(context: dg.AssetExecutionContext, workspace: WorkspaceResource
         domains=lake.read("domains"), rejections=nothing, sample=lake.read("page_sample"), duplicates=nothing
     )
     wanted = set(sample.sample["page_id"])
-    found = collect(read_pages(study, wanted=wanted), sample, study, progress=step.report())
+    pages = read_pages(study, wanted=wanted, retired=step.workspace.retired)
+    found = collect(pages, sample, study, progress=step.report())
     across = found.near_duplicates.filter(pl.col("split") != pl.col("kept_split")).height
     return step.publish(
         {"pages": found.pages, "near_duplicates": found.near_duplicates},

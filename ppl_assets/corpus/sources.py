@@ -10,11 +10,18 @@ from ppl_assets.corpus.pages import Page, Rejection
 from ppl_assets.corpus.python_packages import package_pages
 from ppl_assets.corpus.rows import dataset_pages, file_pages
 from ppl_assets.errors import InputError
+from ppl_assets.retired import Retired
 from ppl_assets.study.schema import Corpus, Files, PythonPackages, Study
 
+_NONE = Retired()
 
-def read_pages(study: Study, *, wanted: Container[str] | None = None) -> Iterator[Page | Rejection]:
+
+def read_pages(
+    study: Study, *, wanted: Container[str] | None = None, retired: Retired = _NONE
+) -> Iterator[Page | Rejection]:
     """The pages of the study's source, in an order that depends on nothing but the source.
+
+    Of `retired` domains there is nothing, not even a rejection.
 
     `wanted` are page ids that the caller is after: a source that knows a page's id before its text saves the work for
     the others. It may yield more than the wanted ones.
@@ -23,6 +30,11 @@ def read_pages(study: Study, *, wanted: Container[str] | None = None) -> Iterato
         InputError: a missing file, column or dataset, a pattern without a match, unreadable or truncated Parquet or
             JSONL, text in a file that is not UTF-8; with file and line or row.
     """
+    pages = _all_pages(study, wanted)
+    return (page for page in pages if page.domain not in retired) if retired.patterns else pages
+
+
+def _all_pages(study: Study, wanted: Container[str] | None) -> Iterator[Page | Rejection]:
     corpus = corpus_of(study)
     source = corpus.source
     if isinstance(source, PythonPackages):

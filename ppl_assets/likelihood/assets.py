@@ -36,14 +36,14 @@ def chunk_logliks(context: dg.AssetExecutionContext, workspace: WorkspaceResourc
         device=source.device,
         trust_remote_code=source.trust_remote_code,
     )
-    shards = opened.settings.state / "shards" / step.key
+    shards = opened.settings.shards / step.key
     rows = chunk_rows(
         step.key,
         left,
         loaded,
         sample=self_test_sample(chunks),
         scoring_digest=digest,
-        token_folder=opened.settings.state / "tokens",
+        token_folder=opened.settings.tokens,
         shard_folder=shards,
         token_budget=scoring.token_budget,
         too_long=scoring.too_long,

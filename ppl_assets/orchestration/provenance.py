@@ -221,7 +221,10 @@ _RECIPES = (
         asset="imported_bpb",
         tables=("imported_bpb",),
         code_version="1",
-        inputs=lambda workspace, _: import_digest(workspace.study, workspace.settings, "bpb"),
+        inputs=lambda workspace, _: [
+            import_digest(workspace.study, workspace.settings, "bpb"),
+            workspace.retired.patterns,
+        ],
     ),
     Recipe(
         asset="imported_scores",
@@ -236,6 +239,7 @@ _RECIPES = (
         inputs=lambda workspace, _: [
             workspace.study.corpus,
             workspace.study.policy,
+            workspace.retired.patterns,
             workspace.study.seed,
             source_fingerprint(workspace.study, cache=workspace.settings.digests) if workspace.study.corpus else None,
             _version(workspace, "imported_bpb"),
@@ -249,6 +253,7 @@ _RECIPES = (
         inputs=lambda workspace, _: [
             workspace.study.corpus,
             source_fingerprint(workspace.study, cache=workspace.settings.digests),
+            workspace.retired.patterns,
             _version(workspace, "page_sample"),
         ],
     ),

@@ -5,6 +5,7 @@ from functools import cached_property
 import polars as pl
 
 from ppl_assets.errors import InputError
+from ppl_assets.retired import Retired, retired_in
 from ppl_assets.schema import TABLES
 from ppl_assets.settings import Settings
 from ppl_assets.study import Study, load_study
@@ -25,6 +26,11 @@ class Workspace:
     def study(self) -> Study:
         """The study, read once."""
         return load_study(self.settings.study)
+
+    @cached_property
+    def retired(self) -> Retired:
+        """The domains that are gone for good, read once."""
+        return retired_in(self.settings.retired_file)
 
     def runs(self) -> list[str]:
         """Training runs of the study's own pool."""

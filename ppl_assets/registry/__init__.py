@@ -1,7 +1,7 @@
 """The registry: which models there are, what makes two of them one, and what was computed for them elsewhere."""
 
 from ppl_assets.registry.identity import local_revision
-from ppl_assets.registry.imports import import_digest, imported_bpb, imported_scores, take_in
+from ppl_assets.registry.imports import import_digest, imported_bpb, imported_scores, take_in, without_domains
 from ppl_assets.registry.register import IMPORTED, ZOO, register
 from ppl_assets.registry.sources import ModelSource, best_device, model_source, only_imported
 
@@ -18,4 +18,5 @@ __all__ = [
     "only_imported",
     "register",
     "take_in",
+    "without_domains",
 ]

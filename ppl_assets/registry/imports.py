@@ -1,6 +1,5 @@
 """Losses and scores computed elsewhere: the files that the study names and those that ``ppl-assets import`` took in."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -9,10 +8,11 @@ import polars as pl
 
 from ppl_assets.errors import InputError
 from ppl_assets.registry.matrices import read_bpb, read_scores
+from ppl_assets.retired import Retired, retired_in
 from ppl_assets.schema import TABLES, Table
 from ppl_assets.settings import Settings
 from ppl_assets.study import Study
-from ppl_assets.warehouse import file_digest, replace_file
+from ppl_assets.warehouse import file_digest, replace_parquet
 
 Kind = Literal["bpb", "scores"]
 
@@ -34,7 +34,7 @@ def import_digest(study: Study, settings: Settings, kind: Kind) -> list[str]:
 
 
 def imported_bpb(study: Study, settings: Settings) -> pl.DataFrame:
-    """Rows of the table ``imported_bpb`` from all files."""
+    """Rows of the table ``imported_bpb`` from all files, without retired domains."""
     return _combined(study, settings, "bpb", read_bpb, TABLES["imported_bpb"])
 
 
@@ -50,6 +50,8 @@ def imported_scores(study: Study, settings: Settings) -> pl.DataFrame:
 def take_in(study: Study, settings: Settings, kind: Kind, path: Path) -> Path:
     """Check a file and keep its rows in the state folder, under the digest of its content; returns the copy.
 
+    Losses on retired domains are not kept.
+
     Raises:
         InputError: the file is missing, unreadable or inconsistent, alone or with what was imported before.
     """
@@ -57,13 +59,20 @@ def take_in(study: Study, settings: Settings, kind: Kind, path: Path) -> Path:
         raise InputError(f"{path}: no such file")
     table = TABLES[f"imported_{kind}"]
     rows = read_bpb(path) if kind == "bpb" else read_scores(path, study.imports.metrics)
-    rows = rows.select(table.polars_schema.names())
+    rows = without_domains(rows.select(table.polars_schema.names()), retired_in(settings.retired_file))
     earlier = [file for file in import_files(study, settings, kind) if file.suffix == ".parquet"]
     copy = settings.imports / kind / f"{file_digest(path, settings.digests)[:32]}.parquet"
     others = [pl.read_parquet(file) for file in earlier if file != copy and file.parent == copy.parent]
     _check_unique(pl.concat([*others, rows]), table, str(path))
-    replace_file(copy, _parquet(rows))
+    replace_parquet(copy, rows)
     return copy
+
+
+def without_domains(rows: pl.DataFrame, retired: Retired) -> pl.DataFrame:
+    """The rows of all domains but the retired ones; rows of a table that knows no domains stay as they are."""
+    if "domain" not in rows.columns:
+        return rows
+    return rows.filter(~pl.col("domain").is_in(retired.among(rows["domain"])))
 
 
 def _combined(
@@ -73,6 +82,7 @@ def _combined(
     if not files:
         return table.polars_schema.to_frame()
     rows = pl.concat([read(path).select(table.polars_schema.names()) for path in files])
+    rows = without_domains(rows, retired_in(settings.retired_file))
     _check_unique(rows, table, ", ".join(path.name for path in files))
     return rows
 
@@ -81,9 +91,3 @@ def _check_unique(rows: pl.DataFrame, table: Table, where: str) -> None:
     repeated = rows.filter(pl.struct(table.keys).is_duplicated())
     if repeated.height:
         raise InputError(f"{where}: {repeated.select(table.keys).row(0, named=True)} stands twice, expected once")
-
-
-def _parquet(rows: pl.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    rows.write_parquet(buffer)
-    return buffer.getvalue()

@@ -1,7 +1,18 @@
 """The warehouse: the only room that reads and writes tables, and the only one that opens DuckDB."""
 
-from ppl_assets.warehouse.engine import publish, run_sql
+from ppl_assets.warehouse.engine import publish, published_tables, run_sql
 from ppl_assets.warehouse.file_digest import file_digest
-from ppl_assets.warehouse.lake import Footer, Lake, data_version, remove_abandoned, replace_file
+from ppl_assets.warehouse.lake import Footer, Lake, data_version, remove_abandoned, replace_file, replace_parquet
 
-__all__ = ["Footer", "Lake", "data_version", "file_digest", "publish", "remove_abandoned", "replace_file", "run_sql"]
+__all__ = [
+    "Footer",
+    "Lake",
+    "data_version",
+    "file_digest",
+    "publish",
+    "published_tables",
+    "remove_abandoned",
+    "replace_file",
+    "replace_parquet",
+    "run_sql",
+]

@@ -69,6 +69,15 @@ def publish(lake: Lake, path: Path, *, partitions: Mapping[str, Iterable[str]]) 
     return counts
 
 
+def published_tables(path: Path) -> dict[str, pl.DataFrame]:
+    """Every table of a published file, as it can be read back from it."""
+    import duckdb
+
+    with duckdb.connect(str(path), read_only=True) as connection:
+        names = [str(name) for (name,) in connection.sql("SELECT table_name FROM duckdb_tables()").fetchall()]
+        return {name: connection.sql(f'SELECT * FROM "{name}"').pl() for name in sorted(names)}
+
+
 def _parts(lake: Lake, table: Table, partitions: list[str]) -> list[str]:
     """Existing files of a table, of the given partitions where it has any."""
     if table.partition is None:

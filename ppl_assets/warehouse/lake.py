@@ -167,6 +167,13 @@ def replace_file(path: Path, content: bytes | memoryview | str) -> None:
             temporary.unlink()
 
 
+def replace_parquet(path: Path, rows: pl.DataFrame) -> None:
+    """Write a plain Parquet file, whole or not at all."""
+    buffer = io.BytesIO()
+    rows.write_parquet(buffer)
+    replace_file(path, buffer.getbuffer())
+
+
 def remove_abandoned(root: Path) -> list[Path]:
     """Delete temporary files and folders whose writer is dead; returns what was deleted."""
     abandoned = [path for path in root.rglob(".*.tmp") if not is_running(path.name.rsplit("-", 2)[-2])]
