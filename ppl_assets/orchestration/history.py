@@ -18,11 +18,7 @@ _INDEX = "index"
 def forget_runs(settings: Settings, mentions: Callable[[Path], bool]) -> int:
     """Delete every run of which a file mentions something, with its events and logs; returns how many there were.
 
-    An asset that such a run materialized is shown as not materialized until it runs again. Deleted rows would stay in
-    SQLite's files until something is written over them, so the files are written anew.
-
-    Raises:
-        InputError: another process, such as the web UI, holds a file.
+    An asset that such a run materialized is shown as not materialized until it runs again.
     """
     storage = settings.state / "dagster"
     forgotten = 0
@@ -38,11 +34,21 @@ def forget_runs(settings: Settings, mentions: Callable[[Path], bool]) -> int:
             instance.wipe_assets([key for key in keys if key is not None])
             shutil.rmtree(logs, ignore_errors=True)
             events.unlink()
-    for path in storage.rglob("*.db"):
+    return forgotten
+
+
+def compact(settings: Settings) -> None:
+    """Write the files anew without what was deleted from them, and without logs of their own beside them.
+
+    Deleted rows would stay in SQLite's files until something is written over them.
+
+    Raises:
+        InputError: another process, such as the web UI, holds a file.
+    """
+    for path in (settings.state / "dagster").rglob("*.db"):
         try:
             with closing(sqlite3.connect(path)) as connection:
                 connection.execute("VACUUM")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.OperationalError as error:
             raise InputError(f"{path}: {error}; expected nobody else to use it: close the web UI first") from error
-    return forgotten

@@ -7,7 +7,7 @@ import polars as pl
 
 import ppl_assets
 from ppl_assets.errors import InputError, suggestion
-from ppl_assets.orchestration.history import forget_runs
+from ppl_assets.orchestration.history import compact, forget_runs
 from ppl_assets.orchestration.instance import prepare
 from ppl_assets.orchestration.runner import Display, run_stale
 from ppl_assets.orchestration.status import partition_states
@@ -114,7 +114,7 @@ def _proof(workspace: Workspace, traces: Traces, entry: Retirement) -> dict[str,
     """The signed part of the entry.
 
     Raises:
-        InputError: something is not up to date, or a trace is left.
+        InputError: something is not up to date, a trace is left, or another process holds a file.
     """
     behind = [state.asset for state in partition_states(workspace) if state.state != "current"]
     if behind:
@@ -124,6 +124,7 @@ def _proof(workspace: Workspace, traces: Traces, entry: Retirement) -> dict[str,
     kept = _pages(workspace.lake)["text"].to_list()
     chunks = workspace.table("chunks")["text"].to_list()
     own = traces.without([*kept, *chunks])
+    compact(workspace.settings)
     proof = searched(workspace, own)
     left = found_in(proof)
     if left:

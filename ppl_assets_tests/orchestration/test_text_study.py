@@ -14,6 +14,7 @@ import safetensors.torch
 
 from ppl_assets.orchestration.runner import run_stale
 from ppl_assets.orchestration.workspace import Workspace
+from ppl_assets.retirement import retire
 from ppl_assets.settings import Settings
 from ppl_assets_tests.orchestration.test_runner import (
     Silent,
@@ -22,6 +23,7 @@ from ppl_assets_tests.orchestration.test_runner import (
     settings_of,
     tables_of,
 )
+from ppl_assets_tests.retirement.grep import contents
 from ppl_assets_tests.studies import write_text_study
 
 
@@ -155,3 +157,73 @@ def test_a_model_with_broken_weights_is_listed_and_the_others_are_used(finished,
     errors = Workspace(Settings(state=state, study=str(study))).table("benchmark_errors")
     assert "good" in errors["slug"]
     assert "broken" not in errors["slug"]
+
+
+def test_a_retired_domain_leaves_no_trace_in_any_table_or_artefact(finished, tmp_path):
+    """Grep every file for its names and for lines that only its pages have: found before, gone after."""
+    state = tmp_path / "state"
+    shutil.copytree(finished.state, state)
+    shutil.copytree(finished.state / "models" / "code-step40", tmp_path / "public")
+    study = write_text_study(tmp_path)
+    # Two of the four runs are enough, and those that are left behind are named in the sign-off.
+    text = "".join(
+        line for line in study.read_text().splitlines(True) if "run: even" not in line and "run: rich" not in line
+    )
+    text = text.replace("estimation: {", "estimation: {minimum_models: 3, ")
+    study.write_text(text + "models: [{slug: public, family: theirs, source: public}]\n")
+    settings = Settings(state=state, study=str(study))
+    # Under other weights than the zoo's, or it would count as a duplicate.
+    _scale_weights(tmp_path / "public" / "model.safetensors", 1.5)
+    assert [outcome.error for outcome in run(settings) if outcome.error] == []
+    (settings.shards / "public").mkdir(parents=True)
+    (settings.shards / "public" / "left.npz").write_bytes(b"scores of a run that was killed")
+    names, lines = (b"jinja2/code", b"jinja2/prose"), _lines_of(settings, "jinja2/")
+    before = _places(settings, (*names, *lines))
+    assert {"lake/pages", "lake/chunks", "lake/pretraining_mixture", "tasks", "dagster", "report.html"} <= before
+    assert "warehouse.duckdb" in before
+
+    signed = retire(settings, "jinja2/*", reason="a letter", owner="legal", display=Silent(), workers=1)
+
+    assert _places(settings, (*names, *lines)) == {"retired.json"}
+    assert signed.domains == ("jinja2/code", "jinja2/prose")
+    assert signed.signed_off is not None
+    assert set(signed.signed_off["models_trained_anew"]) == set(Workspace(settings).study.zoo_slugs())
+    left = [sentence for sentence in signed.signed_off["not_covered"] if sentence.startswith("models/")]
+    assert [sentence.partition(":")[0] for sentence in left] == [
+        f"models/{run}-step{step}" for run in ("even", "rich") for step in (16, 4, 40)
+    ]
+    assert signed.signed_off["searched_for"]["runs_of_64_bytes_of_text"] > 10_000
+    files = {path.relative_to(state).as_posix() for path in state.rglob("*") if path.is_file()}
+    searched = {place["file"] for place in signed.signed_off["artefacts"]}
+    assert {name for name in files if not name.startswith("lake/")} == searched | {"retired.json"}
+    workspace = Workspace(settings)
+    footer = workspace.lake.footer("chunk_logliks", "public")
+    assert footer is not None
+    assert footer.cost["tokens"] == 0, "a model that did not change is not asked again what other domains cost it"
+    domains = {name for name in Workspace(finished).table("domains")["domain"] if not name.startswith("jinja2/")}
+    assert set(workspace.table("pretraining_mixture")["domain"]) == domains
+    assert run(settings) == []
+
+
+def _scale_weights(path: Path, factor: float) -> None:
+    weights = {name: tensor * factor for name, tensor in safetensors.torch.load_file(path).items()}
+    safetensors.torch.save_file(weights, path, metadata={"format": "pt"})
+
+
+def _lines_of(settings: Settings, domain: str) -> list[bytes]:
+    """Long lines of the sampled pages of a domain that no page of another has."""
+    pages = Workspace(settings).lake.read_partitions("pages", ("training", "scoring", "benchmark"))
+    own = pl.col("domain").str.starts_with(domain)
+    lines = {line for text in pages.filter(own)["text"] for line in text.splitlines() if len(line) > 30}
+    others = "\n".join(pages.filter(~own)["text"])
+    return [line.encode() for line in sorted(lines) if line not in others]
+
+
+def _places(settings: Settings, needles: tuple[bytes, ...]) -> set[str]:
+    """Where any of the needles stands: the table, or the first part of the file's path."""
+    found = {
+        name.removesuffix(", decoded")
+        for name, data in contents(settings.state)
+        if any(map(data.__contains__, needles))
+    }
+    return {"/".join(name.split("/")[:2]) if name.startswith("lake/") else name.split("/")[0] for name in found}
