@@ -24,6 +24,9 @@ ELSEWHERE = {
     "make test",
     "make bench",
     "ppl-assets run --study mine/study.yaml --state mine/.ppl",
+    # It runs the whole graph; the tests of orchestration and retirement call what is behind it.
+    "ppl-assets retire-domain '*.example.com' --reason 'letter of 2026-01-31' --owner legal --study mine/study.yaml "
+    "--state mine/.ppl",
 }
 
 

@@ -19,6 +19,8 @@ from ppl_assets.warehouse import Lake, replace_parquet
 
 # Scored chunks cost hours of a GPU.
 _KEPT_BY_ROW = ("chunk_logliks",)
+# Numbers alone, from which the next mixture does not stray too far; made anew, it names no domain that is gone.
+_MEMORY = ("mixture_changes",)
 
 
 def parts_of(lake: Lake) -> Iterator[tuple[str, str | None]]:
@@ -33,10 +35,14 @@ def parts_of(lake: Lake) -> Iterator[tuple[str, str | None]]:
 def purge_lake(lake: Lake, retired: Retired, page_ids: frozenset[str]) -> None:
     """Delete every part with rows of retired domains or of their pages; of scored chunks, these rows alone.
 
+    The mixture before is left for the next one to be compared with.
+
     What stays of scored chunks keeps its fingerprint: the chunks are others now, so it is stale and put together anew.
     """
     for table, partition in list(parts_of(lake)):
         footer = lake.footer(table, partition)
+        if table in _MEMORY:
+            continue
         if footer is None:  # damaged: nobody can say what is in it
             lake.remove(table, partition)
             continue
@@ -60,8 +66,9 @@ def purge_imports(folder: Path, retired: Retired) -> None:
 
 
 def purge_derived(settings: Settings) -> None:
-    """Delete what is made from text, or for people, in one piece: token ids, unfinished scores, tasks, publications."""
-    for folder in (settings.tokens, settings.shards, settings.tasks, settings.digests):
+    """Delete what is made from text, or for people, in one piece: caches, tasks, filters, selected pages, reports."""
+    caches = (settings.tokens, settings.shards, settings.digests)
+    for folder in (*caches, settings.tasks, settings.filters, settings.selection):
         shutil.rmtree(folder, ignore_errors=True)
     for file in (settings.warehouse_file, settings.report_file):
         file.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import polars as pl
 
 import ppl_assets
 from ppl_assets.errors import InputError, suggestion
+from ppl_assets.mixture.changes import GONE
 from ppl_assets.orchestration.history import compact, forget_runs
 from ppl_assets.orchestration.instance import prepare
 from ppl_assets.orchestration.runner import Display, run_stale
@@ -79,9 +80,9 @@ def _entry(workspace: Workspace, pattern: str, *, reason: str, owner: str) -> Re
 
 
 def _known_domains(lake: Lake) -> set[str]:
-    """Every domain that any table names."""
+    """Every domain that any table names; the one row that stands for those which are gone is none."""
     tables = [part for part in parts_of(lake) if "domain" in TABLES[part[0]].by_name]
-    return {name for part in tables for name in lake.read(*part)["domain"].unique() if name}
+    return {name for part in tables for name in lake.read(*part)["domain"].unique() if name and name != GONE}
 
 
 def _trained_on(workspace: Workspace, domains: list[str]) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ is not in ``rich/code2``), the ids of its pages, and its text, found by any 64 c
 another domain has as well. A name that is a plain word ("poetry") is looked for in columns of domains alone: elsewhere
 it may be a target, a run or a word.
 
-Pages of other domains may name it: in columns of text, in tasks and in tokenizers its text is looked for, not its name.
+Pages of other domains may name it: in columns of text, in tasks, tokenizers and page filters its text is looked for,
+not its name.
 """
 
 import html
@@ -27,8 +28,8 @@ from ppl_assets.corpus import text_digest
 from ppl_assets.warehouse import published_tables
 
 # Columns, and folders of the state, that hold text of pages.
-TEXT_COLUMNS = ("text",)
-TEXT_FOLDERS = ("tasks", "models")
+TEXT_COLUMNS = ("text", "ngram")
+TEXT_FOLDERS = ("tasks", "models", "filters", "selection")
 _BLOCK_BYTES = 1 << 23
 _SEPARATOR = b"\0"
 _PLAIN_WORD = re.compile(r"[^\W\d_]+")

@@ -118,6 +118,30 @@ def test_linear_is_optimal_against_highs(problem):
     assert estimate @ linear(estimate, tau) >= -best.fun - 2e-7
 
 
+FAILING = {
+    "caps that sum to exactly 1": ([0.3, 0.1, 0.2, 0.4], [0.25, 0.5, 0.125, 0.125]),
+    "caps that sum to just below 1": ([0.3, 0.1, 0.2], [0.25, 0.5, 0.25 - 1e-12 / 2]),
+    "caps that sum to just above 1": ([0.3, 0.1, 0.2], [0.25, 0.5, 0.25 + 1e-12]),
+    "estimates of a million": ([1e6, -1e6, 1e6 + 1, 999_999.5], [0.3, 0.9, 0.4, 0.6]),
+    "ties at the boundary": ([0.5, 0.2, 0.2, 0.2, 0.1], [0.4, 0.5, 0.3, 0.2, 0.9]),
+    "all tied": ([0.2, 0.2, 0.2], [0.5, 0.7, 0.9]),
+    "one domain": ([-3.0], [1.0]),
+}
+
+
+@pytest.mark.parametrize(("estimate", "tau"), FAILING.values(), ids=FAILING)
+def test_where_the_published_package_fails_linear_is_as_good_as_highs_and_l2_is_exact(estimate, tau):
+    best = linprog(
+        -np.array(estimate), A_eq=np.ones((1, len(tau))), b_eq=[1.0], bounds=[(0, cap) for cap in tau], method="highs"
+    )
+    assert best.success
+    weights = linear(estimate, tau)
+    assert abs(math.fsum(weights) - 1) <= 1e-12
+    # HiGHS: 1e-7 on the one equality, per unit of the estimates
+    assert weights @ np.array(estimate) >= -best.fun - 2e-7 * np.abs(estimate).max()
+    np.testing.assert_allclose(l2(estimate, tau), exact_l2(estimate, tau), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("total", [1.0, 1 - 1e-12 / 2, 1 + 1e-12, 1 - 2**-53])
 @pytest.mark.parametrize("projection", [linear, l2, relative_entropy])
 def test_caps_that_sum_to_one_up_to_rounding_are_filled(projection, total):
