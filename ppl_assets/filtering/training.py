@@ -74,13 +74,11 @@ def split(pages: pl.DataFrame, training: Training) -> pl.DataFrame:
 
 def train(pages: pl.DataFrame, path: Path, training: Training) -> Classifier:
     """A classifier of all `pages` (text, label), its model written to `path`."""
-    return train_classifier(
-        pages["text"].to_list(),
-        pages["label"].to_numpy(),
-        path,
-        settings=training.classifier,
-        normalization=training.normalization,
-    )
+    return _train(pages["text"].to_list(), pages["label"].to_numpy(), path, training)
+
+
+def _train(texts: list[str], label_P: np.ndarray, path: Path, training: Training) -> Classifier:
+    return train_classifier(texts, label_P, path, settings=training.classifier, normalization=training.normalization)
 
 
 def measure(
@@ -122,14 +120,16 @@ def _held_out_logits(
     """Each page's logit by a classifier of the other folds; NaN where those hold one kind of page only."""
     logit_P, fold_P = np.full(folded.height, np.nan), folded["fold"].to_numpy()
     folds = sorted(set(fold_P.tolist()))
+    texts, label_P = folded["text"].to_list(), folded["label"].to_numpy()
 
     def logits(fold: int) -> np.ndarray | None:
-        rest, held = folded.filter(pl.col("fold") != fold), folded.filter(pl.col("fold") == fold)
-        if not 0 < rest["label"].sum() < rest.height:
+        rest_P = fold_P != fold
+        if not 0 < label_P[rest_P].sum() < rest_P.sum():
             return None
         path = scratch / f"fold-{fold}.bin"
         try:
-            return train(rest, path, training).logits(held["text"].to_list())
+            seen = _train([texts[page] for page in np.flatnonzero(rest_P)], label_P[rest_P], path, training)
+            return seen.logits([texts[page] for page in np.flatnonzero(~rest_P)])
         finally:
             path.unlink(missing_ok=True)
 

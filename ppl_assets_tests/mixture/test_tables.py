@@ -13,6 +13,7 @@ from ppl_assets.mixture.changes import mixture_before
 from ppl_assets.mixture.tables import mixture_tables
 from ppl_assets.schema import TABLES
 from ppl_assets.study import Study, parse_study
+from ppl_assets.study.schema import Estimation
 
 NOTHING = mixture_before(TABLES["mixture_changes"].polars_schema.to_frame(), same_inputs=False)
 PACKAGES = ("asyncio", "email", "numpy", "rich")
@@ -56,7 +57,7 @@ def estimates(shift: float = 0.0) -> pl.DataFrame:
     rows = [
         {
             "target": target,
-            "estimator": "spearmanr",
+            "estimator": Estimation().estimator,
             "domain": domain,
             "estimate": 0.3 * (1 if domain.endswith(target) else -1) - 0.01 * (number // 2) + shift * (number == 6),
             "stderr": 0.02,

@@ -140,9 +140,7 @@ def test_a_model_that_fails_is_tried_once_and_does_not_block_the_fan_in(settings
         assert {"correlation_estimates[]", "selection_report[]"} <= set(requested)
         assert set(not_current(settings)) == failed
         assert tick(instance) == []
-        states = {
-            f"{each.asset}[{each.partition}]": each.state for each in partition_states(Workspace(settings), instance)
-        }
+        states = partition_states(Workspace(settings), instance)
         check = instance.event_log_storage.get_latest_asset_check_execution_by_key([CHECK])[CHECK]
     assert {f"{each.asset}[{each.partition}]" for each in states if each.state == "failed"} == failed
     evaluation = check.event.dagster_event.event_specific_data
