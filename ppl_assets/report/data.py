@@ -4,13 +4,14 @@ It knows no state folder and no database: whoever calls has read the tables.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
 from ppl_assets.errors import InputError
+from ppl_assets.schema import TABLES
 
 # Attributes of a domain by which mixture and pool are compared, where the corpus states them.
 GROUPINGS = {"domain_group": "group", "language": "language", "license": "licence", "maker": "maker"}
@@ -70,6 +71,14 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "mixture_changes": ("target", "domain", "change", "weight_before", "weight_after", "why"),
 }
 
+# Tables whose section is left out where they have no row, as where a study does without what makes them: each is also a
+# field of `ReportData`, empty by default.
+OPTIONAL = ("cost_ledger",)
+
+
+def _no_rows(table: str) -> Callable[[], pl.DataFrame]:
+    return TABLES[table].polars_schema.to_frame
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportData:
@@ -86,6 +95,7 @@ class ReportData:
     mixture_gains: pl.DataFrame
     shadow_prices: pl.DataFrame
     mixture_changes: pl.DataFrame
+    cost_ledger: pl.DataFrame = field(default_factory=_no_rows("cost_ledger"))
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Study, versions, fingerprints: any nesting of mappings down to text and numbers."""
 

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from ppl_assets.report import charts, wording
 from ppl_assets.report.data import GROUPINGS, ReportData
 from ppl_assets.report.risks import Risk, risks
+from ppl_assets.report.sections import shown_sections
 from ppl_assets.report.together import mixture_views
 
 # More rows than people read; all of them are in the published table.
@@ -58,6 +59,7 @@ def render(tables: ReportData) -> str:
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     environment.globals |= {"number": _number, "derived": _derived, "listing": wording.listing}
     return environment.get_template("report.html").render(
+        sections=shown_sections(tables),
         views=views,
         mixtures=mixture_views(tables),
         heat_map=charts.heat_map(tables),

@@ -6,7 +6,7 @@ from typing import Any
 import ppl_assets
 from ppl_assets.orchestration.provenance import RECIPES, partitions
 from ppl_assets.orchestration.workspace import Workspace
-from ppl_assets.report.data import COLUMNS, ReportData
+from ppl_assets.report.data import COLUMNS, OPTIONAL, ReportData
 from ppl_assets.schema import TABLES
 
 _LIBRARIES = ("dagster", "duckdb", "polars", "numpy", "scipy", "torch", "transformers", "tokenizers", "lm-eval")
@@ -16,7 +16,7 @@ def report_data(workspace: Workspace) -> ReportData:
     """Every table of the report as it stands in the lake."""
     frames: dict[str, Any] = {
         name: workspace.by_model(name) if TABLES[name].partition == "slug" else workspace.table(name)
-        for name in COLUMNS
+        for name in (*COLUMNS, *OPTIONAL)
     }
     return ReportData(**frames, provenance=provenance(workspace))
 
