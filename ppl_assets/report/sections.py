@@ -1,7 +1,7 @@
 """The parts of the page, in order. A room adds one with an entry here and a template `section_<name>.html`.
 
-A template sees what `page.render` gives to all of them (`views`, one per target, `number`, `derived`, ...) and, as `own`,
-what its section's `view` made of the tables.
+A template sees what `page.render` gives to all of them (`views`, one per target, `number`, `derived`, ...) and, as
+`own`, what its section's `view` made of the tables.
 """
 
 from collections.abc import Callable
