@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow acceptance ui bench calibrate reference lint clean
+.PHONY: demo test test-slow acceptance ui bench calibrate docs docs-build reference lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ppl-assets demo
@@ -31,7 +31,7 @@ calibrate: $(VENV)/.installed-test
 	$(BIN)/python -m ppl_assets_tests.bench.calibrate
 
 clean:
-	rm -rf .ppl .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .ppl site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # torch first and at the tested version: otherwise the resolver may take a newer build with gigabytes of CUDA.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -41,7 +41,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,docs]'
 	# The published package and the reference sampler are oracles: wanted for their functions, not their dependencies.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps perplexity-correlations
 	# Trainers' own parsers read back what `export` writes (29 MB). Their dependencies (cloud clients, codecs, older
@@ -49,6 +49,18 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps \
 		megatron-core ai2-olmo-core mosaicml-streaming litdata \
 		dataclass-extensions bettermap importlib_resources catalogue lightning-utilities
+	touch $@
+
+# The documentation as a site, at http://localhost:8000, anew on every change.
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m mkdocs serve
+
+# The same into site/, where every warning is an error.
+docs-build: $(VENV)/.installed-docs
+	$(BIN)/python -m mkdocs build --strict
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 # Pages of docs/ that are made from code.

@@ -1,82 +1,213 @@
-"""README and docs: every command is run, every link leads somewhere, generated pages are what the code says."""
+"""README and docs: blocks are run, links lead somewhere, generated pages are what the code says, the site builds."""
 
+import ast
+import importlib
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import typer
+import yaml
+from markdown.extensions.toc import slugify
 
+from ppl_assets import cli
 from ppl_assets.reference import pages
 from ppl_assets.settings import Settings
+from ppl_assets.study import embedded_text
 from ppl_assets.warehouse import Lake
 from ppl_assets_tests.export.test_formats import mixture_table
+from ppl_assets_tests.orchestration.test_runner import run
+from ppl_assets_tests.reader import ROOT, blocks, follow, prose
+from ppl_assets_tests.registry.hub import address_of, serve_hub, tiny_model
 from ppl_assets_tests.studies import write_import_study
 
-ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# Not run here: `make demo` and the run of an initialised study are test_acceptance.py's, `make test` is the continuous
-# integration's, of `make ui` test_ui.py runs the command behind it; `make bench` is run by hand, it takes long.
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# What is not run by `test_a_reader_can_do_all_that_a_page_says`, and the test that does it.
 ELSEWHERE = {
-    "make demo",
-    "make ui",
-    "make test",
-    "make bench",
-    "ppl-assets run --study mine/study.yaml --state mine/.ppl",
-    # It runs the whole graph; the tests of orchestration and retirement call what is behind it.
-    "ppl-assets retire-domain '*.example.com' --reason 'letter of 2026-01-31' --owner legal --study mine/study.yaml "
-    "--state mine/.ppl",
+    "make demo": "test_acceptance.py::test_the_demo_ends_well_and_says_where_its_results_are",
+    "make ui": "test_ui.py::test_both_code_locations_load_without_errors",
+    ".venv/bin/ppl-assets run --study mine/study.yaml --state mine/.ppl": (
+        "test_acceptance.py::test_the_study_that_init_writes_is_the_demo_and_finds_its_results_current"
+    ),
+    # The continuous integration is what runs it: this test is in it.
+    "make test": "test_docs.py::test_the_continuous_integration_runs_the_tests",
 }
 
 
-def commands() -> list[str]:
-    """Every line of a shell block in README and docs, without its comment."""
-    found = []
-    for page in PAGES:
-        for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
-            lines = (shlex.join(shlex.split(line, comments=True)) for line in block.splitlines())
-            found += [line.removeprefix(".venv/bin/") for line in lines if line]
-    return found
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Where the commands run, one after the other, as a reader would.
-
-    Losses and scores to import lie there, and in the default state folder a mixture for the demo's targets, as
-    `make demo` leaves one.
-    """
-    folder = tmp_path_factory.mktemp("reader")
+def _as_after_the_demo(folder: Path) -> None:
+    """Losses and scores to import; in the default state folder a mixture for the demo's targets, as it leaves one."""
     lake = Lake(Settings.from_environment(state=folder / ".ppl").lake)
     lake.write("pretraining_mixture", mixture_table(), fingerprint="the demo's")
     write_import_study(folder)
     (folder / "bpb.csv").rename(folder / "losses.csv")
-    return folder
 
 
-@pytest.mark.parametrize("command", [command for command in commands() if command not in ELSEWHERE])
-def test_every_other_command_does_what_it_says(folder, command):
-    program, *arguments = shlex.split(command)
-    assert program == "ppl-assets", f"who runs {command!r}?"
-    result = subprocess.run(
-        [sys.executable, "-m", "ppl_assets", *arguments], cwd=folder, capture_output=True, text=True, timeout=300
-    )
-    assert result.returncode == 0, result.stderr
+def _with_a_study(folder: Path) -> None:
+    """The same, and the study that `init` writes."""
+    _as_after_the_demo(folder)
+    (folder / "mine").mkdir()
+    (folder / "mine" / "study.yaml").write_text(embedded_text("demo"))
 
 
-@pytest.mark.parametrize("target", sorted(command.removeprefix("make ") for command in ELSEWHERE if "make" in command))
-def test_make_knows_every_target_that_the_readme_names(target):
-    assert subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True).returncode == 0
+def _with_example_com(folder: Path) -> None:
+    """A finished study of imported losses, two of whose domains belong to example.com."""
+    (folder / "mine").mkdir()
+    write_import_study(folder / "mine")
+    losses = folder / "mine" / "bpb.csv"
+    losses.write_text(losses.read_text().replace("poetry-0", "www.example.com").replace("poetry-1", "blog.example.com"))
+    settings = Settings(state=folder / "mine" / ".ppl", study=str(folder / "mine" / "study.yaml"))
+    assert [outcome.error for outcome in run(settings) if outcome.error] == []
+
+
+def _with_texts(folder: Path) -> None:
+    (folder / "texts.txt").write_text("The first text.\nAnother one, a little longer.\nÜber allen Gipfeln ist Ruh.\n")
+
+
+# What a reader has before a page, where it is not a study of one's own.
+BEFORE: dict[str, Callable[[Path], None]] = {
+    "README.md": _as_after_the_demo,
+    "retirement.md": _with_example_com,
+    "likelihood.md": _with_texts,
+}
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """The address of a hub on this machine that has a tiny model under the name that the docs use."""
+    folder = tiny_model(tmp_path_factory.mktemp("model"))
+    with serve_hub("EleutherAI/pythia-160m", folder, revision="step143000") as server:
+        yield address_of(server)
+
+
+def runs_something(page: Path) -> bool:
+    return any(block.language in ("sh", "python") for block in blocks(page))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if runs_something(page)], ids=lambda page: page.name)
+def test_a_reader_can_do_all_that_a_page_says(page, tmp_path, hub):
+    BEFORE.get(page.name, _with_a_study)(tmp_path)
+    online = {"HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hub")}
+    result = follow(page, tmp_path, skipped=set(ELSEWHERE), **online)
+    assert result.returncode == 0, result.stderr[-3000:]
+
+
+@pytest.mark.parametrize("command", ELSEWHERE)
+def test_what_is_run_elsewhere_is_in_the_docs_and_in_that_test(command):
+    lines = [
+        line.partition("  #")[0].strip() for page in PAGES for block in blocks(page) for line in block.text.split("\n")
+    ]
+    assert command in lines, f"no page says {command!r} any more"
+    file, name = ELSEWHERE[command].split("::")
+    tests = ast.parse((ROOT / "ppl_assets_tests" / file).read_text(encoding="utf-8")).body
+    assert name in [each.name for each in tests if isinstance(each, ast.FunctionDef)]
+
+
+def test_the_continuous_integration_runs_the_tests():
+    assert {"make test", "make acceptance"} <= set((ROOT / ".ci" / "run").read_text().splitlines())
+
+
+def test_the_make_target_of_the_ui_is_the_command_that_its_test_runs():
+    plan = subprocess.run(["make", "-n", "ui"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert plan.stdout.splitlines()[-1] == ".venv/bin/ppl-assets ui"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_local_link_leads_to_a_file(page):
-    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
-    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
-    assert missing == []
+def test_every_block_says_what_it_is(page):
+    assert {block.language for block in blocks(page)} <= {"sh", "python", "yaml", "text", "mermaid"}
+    assert page.read_text(encoding="utf-8").count("```") == 2 * len(blocks(page)), (
+        "a fence that is not at a line's start"
+    )
+    for block in blocks(page):
+        if block.language == "yaml":
+            yaml.safe_load(block.text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_that_a_sentence_names_exists(page):
+    named = re.findall(r"`((?:ppl-assets|make) [^`]+)`", re.sub(r"\s+", " ", prose(page)))
+    assert [words for words in named if not _exists(words.split())] == []
+
+
+def _exists(words: list[str]) -> bool:
+    """Whether the Makefile has the target, or the command line the command and its options."""
+    if words[0] == "make":
+        return all(
+            subprocess.run(["make", "-n", word], cwd=ROOT, capture_output=True).returncode == 0 for word in words[1:]
+        )
+    command = typer.main.get_command(cli.app)
+    for word in words[1:]:
+        if isinstance(command, typer.core.TyperGroup):
+            command = command.commands.get(word)
+        if command is None:
+            return False
+    options = {option for parameter in command.params for option in parameter.opts}
+    return {word for word in words if word.startswith("--")} <= options | {"--help"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_local_link_leads_to_a_file_and_its_heading(page):
+    links = [link for link in re.findall(r"\]\(([^)\s]+)", prose(page)) if "://" not in link]
+    assert [link for link in links if not _leads_somewhere(page, link)] == []
+
+
+def _leads_somewhere(page: Path, link: str) -> bool:
+    file, _, anchor = link.partition("#")
+    goal = (page.parent / file) if file else page
+    return goal.exists() and (not anchor or anchor in _anchors(goal))
+
+
+def _anchors(page: Path) -> list[str]:
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return [slugify(re.sub(r"[`*]|\]\([^)]*\)", "", heading), "-") for heading in headings]
 
 
 @pytest.mark.parametrize("name", pages())
 def test_generated_pages_are_those_of_the_code(name):
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == pages()[name], "run `make reference`"
+
+
+class Loads(HTMLParser):
+    """Ids of a page, and addresses that a browser loads unasked."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.addresses: list[str] = []
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = dict(attributes)
+        self.ids |= {str(found["id"])} if "id" in found else set()
+        loaded = "href" if tag == "link" and found.get("rel") != "canonical" else "src"
+        self.addresses += [str(found[loaded])] if loaded in found else []
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """The site, built as `make docs-build` does: a page outside the nav, or a link to nowhere, ends it."""
+    site = tmp_path_factory.mktemp("site")
+    plan = subprocess.run(["make", "-n", "docs-build"], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = shlex.split(plan.stdout.splitlines()[-1])
+    assert command[1:] == ["-m", "mkdocs", "build", "--strict"]
+    built = subprocess.run([sys.executable, *command[1:], "--site-dir", site], cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    return site
+
+
+def test_the_site_builds_without_warnings_and_loads_nothing_from_a_network(site):
+    built = sorted(site.rglob("*.html"))
+    assert {page.relative_to(site) for page in built} >= {
+        page.relative_to(ROOT / "docs").with_suffix(".html") for page in PAGES[1:]
+    }
+    assert {each for page in built for each in Loads(page).addresses if "//" in each} == set()
+
+
+@pytest.mark.parametrize("room", ["likelihood", "estimation", "mixture", "filtering"])
+def test_every_public_function_has_its_place_in_the_reference(site, room):
+    ids = {name.rpartition(".")[2] for name in Loads(site / "python.html").ids if f"ppl_assets.{room}." in name}
+    assert set(importlib.import_module(f"ppl_assets.{room}").__all__) <= ids

@@ -86,7 +86,8 @@ def estimate_domains(
         bpb_MD: bits per byte, models x domains; NaN where not measured.
         error_M: the target's error per model, lower is better, finite.
         families: the family of each model; at least two. Resampling draws families, never models.
-        domains, models: keys, used in the answer and in messages.
+        domains: keys of the domains, used in the answer and in messages.
+        models: keys of the models, likewise.
         params: parameters per model (any unit); NaN where unknown. Without it `given_size` is NaN.
         groups: a label per domain toward which estimates are shrunk (language, topic); one group by default.
         estimator: what is behind `estimate`, its error, `selection_probability` and `shrunken`: ``gls``, ``gumbel`` or

@@ -59,7 +59,9 @@ class TextScores:
     Attributes:
         nll: float64 [N], nats of all tokens; NaN where there is no number.
         nll_first: float64 [N], nats of the first token given the start token; NaN likewise.
-        tokens, bytes, bytes_first: int64 [N], scored tokens, UTF-8 bytes of the text and of its first token.
+        tokens: int64 [N], scored tokens.
+        bytes: int64 [N], UTF-8 bytes of the text.
+        bytes_first: int64 [N], UTF-8 bytes of its first token.
         status: str [N], values of `Status`.
         refusal: why the model was refused, None where it was not.
     """

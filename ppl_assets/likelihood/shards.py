@@ -41,7 +41,9 @@ class Settings:
     Attributes:
         prefix: id of the start token.
         token_budget: positions per forward pass (None: by device), which decides the rounding of the last digits.
-        too_long, max_context, window_overlap: as in `score_texts`.
+        too_long: as in `score_texts`.
+        max_context: as in `score_texts`.
+        window_overlap: as in `score_texts`.
         shard_tokens: tokens per shard; a text is never divided.
     """
 
