@@ -1,15 +1,22 @@
 """The demo as a newcomer runs it: `make demo` on the clone that the tests are in, twice, with its promises checked."""
 
+import copy
 import os
 import resource
+import shutil
 import subprocess
 import time
 from pathlib import Path
 
 import duckdb
+import numpy as np
+import polars as pl
 import pytest
 
+from ppl_assets.likelihood import load_model, score_texts
 from ppl_assets.schema import TABLES
+from ppl_assets.study import embedded_text
+from ppl_assets.warehouse import Lake
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
@@ -70,6 +77,56 @@ def test_every_published_table_has_rows_but_what_was_not_imported(demo):
             if table.published and not warehouse.sql(f'SELECT 1 FROM "{name}" LIMIT 1').fetchall()
         ]
     assert set(empty) <= {"imported_bpb", "imported_scores", "near_duplicates"}
+
+
+def test_bf16_turns_no_difference_between_two_models_of_the_pool(demo):
+    """All models on every eleventh domain, in bf16 and in float32 with the same rounded weights."""
+    state, _, _ = demo
+    chunks = Lake(state / "lake").read("chunks")
+    chunks = chunks.filter(pl.col("domain").is_in(chunks["domain"].unique().sort()[::11].to_list())).sort("domain")
+    domains, text_domain = np.unique(chunks["domain"].to_numpy(), return_inverse=True)
+    assert len(domains) >= 3
+
+    def bpb(model, tokenizer):
+        scores = score_texts(model, tokenizer, chunks["text"].to_list())
+        return np.bincount(text_domain, scores.nll) / (np.log(2) * np.bincount(text_domain, scores.bytes))
+
+    half_MD, full_MD = [], []
+    for folder in sorted((state / "models").iterdir()):
+        loaded = load_model(str(folder), dtype="bfloat16")
+        half_MD.append(bpb(loaded.model, loaded.tokenizer))
+        full_MD.append(bpb(copy.deepcopy(loaded.model).float(), loaded.tokenizer))
+    half_MD, full_MD = np.array(half_MD), np.array(full_MD)
+    assert np.sqrt(np.mean((half_MD / full_MD - 1) ** 2)) < 1e-4
+    one, other = np.triu_indices(len(half_MD), 1)
+    in_half, in_full = half_MD[one] - half_MD[other], full_MD[one] - full_MD[other]
+    turned = np.sign(in_half) != np.sign(in_full)
+    # Two scores, each off by up to four times 1e-4 of itself: below that a difference is none.
+    assert np.all(np.abs(in_full[turned]) < 4e-4 * (full_MD[one] + full_MD[other])[turned])
+
+
+def test_two_targets_combine_under_a_floor_that_binds_and_is_priced(demo, tmp_path):
+    """The demo's study with every combination and a floor, on the state that the demo left: only the mixture is new."""
+    state, _, _ = demo
+    shutil.copytree(state, tmp_path / "state")
+    study = tmp_path / "study.yaml"
+    wanted = "combine: [mean, max_min, pareto]\n  bounds: [{attribute: group, label: prose, floor: 0.3}]"
+    study.write_text(embedded_text("demo").replace("  keep: 0.1 ", f"  {wanted}\n  keep: 0.1 "))
+    program = ROOT / ".venv" / "bin" / "ppl-assets"
+    command = [program, "run", "--study", study, "--state", tmp_path / "state", "--select", "pretraining_mixture"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    lake = Lake(tmp_path / "state" / "lake")
+    mixture, prices = lake.read("pretraining_mixture"), lake.read("shadow_prices")
+    kinds = dict(mixture.group_by("target").agg(pl.col("kind").first()).iter_rows())
+    assert {"code", "prose", "mean", "max_min"} <= set(kinds)
+    assert "pareto" in kinds.values()
+    prose = pl.col("weight").filter(pl.col("domain").str.ends_with("/prose")).sum()
+    on_prose = dict(mixture.group_by("target").agg(prose).iter_rows())
+    assert on_prose["code"] == pytest.approx(0.3, abs=1e-9), "the floor binds where the target wants code"
+    assert all(share >= 0.3 - 1e-9 for share in on_prose.values())
+    floor = prices.filter((pl.col("target") == "code") & pl.col("rule").str.starts_with("floor of"))
+    assert floor["price"].item() > 0
 
 
 def test_the_study_that_init_writes_is_the_demo_and_finds_its_results_current(demo, tmp_path):
