@@ -1,6 +1,8 @@
 """Processes of this host, told apart even where a number is used again: so what a killed one left is recognised."""
 
+import multiprocessing
 import os
+import threading
 import uuid
 from pathlib import Path
 
@@ -29,6 +31,18 @@ def temporary_path(path: Path) -> Path:
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def end_with_parent() -> None:
+    """Let this worker process end as soon as the process that started it has: killed or not, it must not work on."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only a process that multiprocessing started has a parent"
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _mark(process: psutil.Process) -> str:

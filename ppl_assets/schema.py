@@ -46,6 +46,7 @@ class Table:
 
 
 TEXT, INT, REAL, BOOL, BINARY = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean(), pl.Binary()
+REALS = pl.List(pl.Float64())
 
 _TABLES = (
     Table(
@@ -475,6 +476,71 @@ _TABLES = (
             Column("target", TEXT, "the target"),
             Column("ngram", TEXT, "one or two words; </s> is the end of a page"),
             Column("influence", REAL, "by how much it moves the mean logit of sampled pages toward inclusion"),
+        ),
+    ),
+    Table(
+        name="page_scores",
+        grain="one page of the source that is long enough and that policy allows",
+        keys=("shard", "position"),
+        partition="shard",
+        published=False,
+        columns=(
+            Column("shard", TEXT, "run of consecutive pages of one part of the source"),
+            Column("position", INT, "place in the shard, from 0"),
+            Column("page_id", TEXT, "identity of the page within the study"),
+            Column("domain", TEXT, "the domain it belongs to"),
+            Column("domain_group", TEXT, "group that it states for its domain", nullable=True),
+            Column("language", TEXT, "language that it states", nullable=True),
+            Column("split", TEXT, "training, scoring or benchmark: what the page may be used for"),
+            Column("order", INT, "seeded hash of the page id: among equal scores the smallest come first"),
+            Column("digest", BINARY, "128-bit digest of the text"),
+            Column("tokens", INT, "reference tokens of the text"),
+            Column("scores", REALS, "what each method says of its text; null where it may not be selected", True),
+        ),
+    ),
+    Table(
+        name="page_shards",
+        grain="one shard of the source, in the part that was read to its end",
+        keys=("part", "shard"),
+        partition="part",
+        published=False,
+        columns=(
+            Column("part", TEXT, "part of the source, as a hash of its name"),
+            Column("shard", TEXT, "the shard"),
+            Column("pages", INT, "rows of page_scores"),
+        ),
+    ),
+    Table(
+        name="selections",
+        grain="one target and arm",
+        keys=("target", "arm"),
+        columns=(
+            Column("target", TEXT, "the target"),
+            Column("arm", TEXT, "the method: ours, or what it is compared with"),
+            Column("status", TEXT, "selected, short (all that the method may take is less than the budget) or blocked"),
+            Column("reason", TEXT, "the status in one sentence"),
+            Column("budget", INT, "tokens to select, the same for every arm"),
+            Column("tokens", INT, "tokens selected"),
+            Column("pages", INT, "pages selected"),
+            Column("domains", INT, "their domains"),
+            Column("threshold", REAL, "score of the last page selected; null where all that may be taken was", True),
+            Column("pool_pages", INT, "pages that the arm could choose from"),
+            Column("pages_digest", TEXT, "hash of the selected pages' ids and tokens"),
+        ),
+    ),
+    Table(
+        name="selected_pages",
+        grain="one target, arm and page that it selects",
+        keys=("target", "arm", "page_id"),
+        partition="shard",
+        columns=(
+            Column("target", TEXT, "the target"),
+            Column("arm", TEXT, "the method: ours, or what it is compared with"),
+            Column("page_id", TEXT, "identity of the page within the study"),
+            Column("domain", TEXT, "the domain it belongs to"),
+            Column("score", REAL, "what the pages were ordered by: larger is better, comparable within the arm"),
+            Column("tokens", INT, "reference tokens of the text"),
+            Column("shard", TEXT, "run of consecutive pages of one part of the source"),
         ),
     ),
     Table(

@@ -65,6 +65,9 @@ targets:
   prose: {tasks: [{task: prose_choice, metric: acc_mutual_info, kind: accuracy}], allow_reversed: true}
 estimation: {replicates: 100}
 mixture: {keep: 0.2}
+filter:
+  {dimension: 8, buckets: 2000, folds: 2, min_steps: 300, with_text: true, arms: [ours, uniform],
+   languages: {code: [python], prose: [en]}}
 """
 
 

@@ -11,6 +11,7 @@ from ppl_assets.corpus.catalog import Catalog, catalog
 from ppl_assets.corpus.chunking import TokenCounter, chunk_page, chunk_pages, reference_counter
 from ppl_assets.corpus.fingerprint import source_fingerprint
 from ppl_assets.corpus.pages import Page, Rejection
+from ppl_assets.corpus.parts import read_part, source_parts
 from ppl_assets.corpus.policy import decide_policy
 from ppl_assets.corpus.sampling import SampledPages, collect
 from ppl_assets.corpus.sources import read_pages
@@ -28,7 +29,9 @@ __all__ = [
     "collect",
     "decide_policy",
     "read_pages",
+    "read_part",
     "reference_counter",
     "source_fingerprint",
+    "source_parts",
     "text_digest",
 ]

@@ -119,7 +119,7 @@ def _read(pages: Iterable[Page | Rejection], study: Study, progress: Report | No
             decision = decide(page.domain, page.license, page.language, page.maker)
             found.note(page, decision)
             n_bytes = len(page.text.encode("utf-8"))
-            reason = "denied" if decision[0] == "deny" else _length_reason(n_bytes, corpus)
+            reason = "denied" if decision[0] == "deny" else length_reason(n_bytes, corpus)
             if reason:
                 found.reject(page.page_id, page.domain, reason, n_bytes)
             else:
@@ -136,7 +136,8 @@ def _read(pages: Iterable[Page | Rejection], study: Study, progress: Report | No
     return found
 
 
-def _length_reason(n_bytes: int, corpus: Corpus) -> str | None:
+def length_reason(n_bytes: int, corpus: Corpus) -> str | None:
+    """Why a page of so many UTF-8 bytes is left out (``too_short``, ``too_long``); None where it is not."""
     if n_bytes < corpus.min_page_bytes:
         return "too_short"
     return "too_long" if n_bytes > corpus.max_page_bytes else None

@@ -46,10 +46,15 @@ def source_files(source: Files, study: Study) -> list[tuple[str, Path]]:
     return sorted(found.items())
 
 
-def file_pages(source: Files, study: Study) -> Iterator[Page | Rejection]:
-    """Pages of Parquet or JSONL files; the default page id is the file's name and the row or line, from 1."""
+def file_pages(source: Files, study: Study, *, part: str | None = None) -> Iterator[Page | Rejection]:
+    """Pages of Parquet or JSONL files; the default page id is the file's name and the row or line, from 1.
+
+    Of the file named `part` alone, where one is named.
+    """
     read, unit = (_parquet_rows, "row") if source.kind == "parquet" else (_jsonl_rows, "line")
     for name, path in source_files(source, study):
+        if part not in (None, name):
+            continue
         for number, row in read(path, columns_of(source)):
             yield _page(source, row, f"{name}:{number}", f"{path}, {unit} {number}")
 

@@ -5,10 +5,16 @@ from time import monotonic
 import dagster as dg
 import polars as pl
 
+from ppl_assets.corpus import source_parts
 from ppl_assets.filtering.eligibility import eligible_split
+from ppl_assets.filtering.page_scores import Scoring, score_source
+from ppl_assets.filtering.selection import Tables, select_pages
 from ppl_assets.filtering.tables import Evidence, filter_tables
+from ppl_assets.filtering.text_scores import Samples, prepared_methods
+from ppl_assets.orchestration.provenance import page_scoring
 from ppl_assets.orchestration.step import Step, WorkspaceResource, asset_options, preview
 from ppl_assets.orchestration.workspace import Workspace
+from ppl_assets.processes import available_cores, temporary_path
 from ppl_assets.progress import Progress
 
 
@@ -48,3 +54,51 @@ def page_filter(context: dg.AssetExecutionContext, workspace: WorkspaceResource)
             "folder": dg.MetadataValue.path(step.workspace.settings.filters),
         },
     )
+
+
+def scoring(workspace: Workspace) -> Scoring:
+    """How pages are scored, with every method that reads text made ready."""
+    study, lake, settings = workspace.study, workspace.lake, workspace.settings
+    samples = Samples(
+        filters=workspace.table("page_filters"),
+        domains=workspace.table("domains"),
+        pool=lake.read("pages", eligible_split(study)),
+        benchmark=lake.read("pages", "benchmark"),
+    )
+    methods = prepared_methods(study, samples, settings.filters, settings.selection)
+    identities = [(method.name, method.identity) for method in methods]
+    return Scoring(
+        study=study,
+        lake=settings.lake,
+        methods=methods,
+        retired=workspace.retired,
+        fingerprint=page_scoring(workspace, identities),
+    )
+
+
+@dg.asset(
+    **asset_options("selected_pages", group="filtering", kinds={"fasttext", "polars"}),
+    deps=["page_filter", dg.AssetDep("domain_logliks", partition_mapping=dg.AllPartitionMapping())],
+)
+def selected_pages(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+    """The pages of the source that every arm selects for every target, within one token budget."""
+    step = Step(context, workspace)
+    opened, how = step.workspace, scoring(step.workspace)
+    settings = opened.settings
+    parts = source_parts(how.study, settings.digests)
+    shards = score_source(how, parts, processes=available_cores(), progress=step.report())
+    rows = select_pages(
+        how.study,
+        opened.lake,
+        shards,
+        [method.name for method in how.methods],
+        Tables(
+            domains=opened.table("domains"),
+            near_duplicates=opened.table("near_duplicates"),
+            mixture=opened.table("pretraining_mixture"),
+            losses=opened.by_model("domain_logliks"),
+        ),
+        scratch=temporary_path(settings.selection / "duplicates"),
+        fingerprint=step.fingerprint,
+    )
+    return step.publish({"selections": rows})

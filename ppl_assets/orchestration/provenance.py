@@ -8,7 +8,7 @@ hash content, so an identical recomputation upstream leaves everything downstrea
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,12 +24,14 @@ from ppl_assets.orchestration.workspace import SPLITS, Workspace
 from ppl_assets.registry import import_digest, local_revision, only_imported
 from ppl_assets.schema import TABLES
 from ppl_assets.study.schema import checkpoint_slug
-from ppl_assets.warehouse import data_version
+from ppl_assets.warehouse import data_version, file_digest
 
 Inputs = Callable[[Workspace, str | None], Any]
 
 # Bump it when a text would get other numbers: known losses are then scored again, not only assembled again.
 _SCORING_CODE = "2"
+# Bump it when a page would get another row of page_scores.
+_PAGE_CODE = "1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +203,39 @@ def _filtered(workspace: Workspace, _: str | None) -> Any:
     ]
 
 
+def _selected(workspace: Workspace, _: str | None) -> Any:
+    """What pages are selected from and by: the source, the filters, what arms by domain rest on, and the bounds."""
+    study = workspace.study
+    assert study.filter is not None
+    named = sorted({name for names in study.filter.target_texts.values() for name in names})
+    files = [study.path(name) for name in named]
+    tables = ("domains", "near_duplicates", "pretraining_mixture", "page_filters")
+    return [
+        source_fingerprint(study, cache=workspace.settings.digests),
+        page_scoring(workspace, []),
+        [study.filter, study.mixture],
+        [file_digest(path, workspace.settings.digests) if path.is_file() else None for path in files],
+        [_version(workspace, "pages", split) for split in (eligible_split(study), "benchmark")],
+        _versions_by_model(workspace, "domain_logliks"),
+        [_version(workspace, table) for table in tables],
+    ]
+
+
+def _selected_files(workspace: Workspace, _: str | None) -> list[Path]:
+    """The parts of ``selected_pages``, one per shard of the source."""
+    parts = workspace.lake.partitions("page_shards")
+    shards = workspace.lake.read_partitions("page_shards", parts)["shard"]
+    return [workspace.lake.path("selected_pages", shard) for shard in shards]
+
+
+def page_scoring(workspace: Workspace, methods: Sequence[tuple[str, str]]) -> str:
+    """Hash of everything but its text that decides the row of a page; methods by name and identity."""
+    study = workspace.study
+    assert study.corpus is not None
+    corpus = study.corpus.model_dump(mode="json", exclude={"source": {"paths"}})
+    return canonical_hash([_PAGE_CODE, corpus, study.policy, study.seed, workspace.retired.patterns, methods])
+
+
 def _published(workspace: Workspace) -> dict[str, Any]:
     """Data versions of every published table."""
     versions: dict[str, Any] = {}
@@ -352,6 +387,14 @@ _RECIPES = (
         applies=lambda workspace: workspace.study.filter is not None,
         inputs=_filtered,
         files=lambda workspace, _: filter_files(workspace.settings.filters, workspace.table("page_filters")),
+    ),
+    Recipe(
+        asset="selected_pages",
+        tables=("selections",),
+        code_version="1",
+        applies=lambda workspace: workspace.study.filter is not None,
+        inputs=_selected,
+        files=_selected_files,
     ),
     Recipe(
         asset="cost_ledger",

@@ -17,7 +17,7 @@ _SECONDS_PER_HOUR = 3600
     **asset_options("cost_ledger", group="publication", kinds={"polars"}),
     deps=[
         "pretraining_mixture",
-        "page_filter",
+        "selected_pages",
         "rank_prediction",
         "corpus_chunks",
         "benchmark_tasks",
@@ -47,7 +47,8 @@ def warehouse_file(context: dg.AssetExecutionContext, workspace: WorkspaceResour
 def published_partitions(workspace: Workspace) -> dict[str, list[str]]:
     """The parts of partitioned tables that count: registered models, and runs of the study."""
     by_model = {name: workspace.present(name) for name, table in TABLES.items() if table.partition == "slug"}
-    return by_model | {"zoo_checkpoints": workspace.runs()}
+    shards = workspace.lake.partitions("selected_pages")
+    return by_model | {"zoo_checkpoints": workspace.runs(), "selected_pages": shards}
 
 
 def ledger_rows(workspace: Workspace) -> pl.DataFrame:

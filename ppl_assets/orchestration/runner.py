@@ -33,7 +33,7 @@ from ppl_assets.orchestration.instance import (
 from ppl_assets.orchestration.progress_reports import StepProgress, listen
 from ppl_assets.orchestration.provenance import RECIPES, is_current, partitions
 from ppl_assets.orchestration.workspace import Workspace
-from ppl_assets.processes import available_cores
+from ppl_assets.processes import available_cores, end_with_parent
 from ppl_assets.registry import only_imported
 from ppl_assets.settings import Settings
 
@@ -241,16 +241,8 @@ def _outcome(future: "Future[Outcome]", task: Task) -> Outcome:
 
 def _initialize(updates: "Queue[StepProgress]") -> None:
     """What every worker process does once: end with its parent, and send progress to it."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     listen(updates.put)
-
-
-def _end_with_parent() -> None:
-    """A worker whose command line was killed must not work on beside the next one."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _execute(task: Task) -> Outcome:

@@ -1,6 +1,6 @@
 """The warehouse: the only room that reads and writes tables, and the only one that opens DuckDB."""
 
-from ppl_assets.warehouse.engine import publish, published_tables, run_sql
+from ppl_assets.warehouse.engine import publish, published_tables, run_sql, sql_to_files
 from ppl_assets.warehouse.file_digest import file_digest
 from ppl_assets.warehouse.lake import Footer, Lake, data_version, remove_abandoned, replace_file, replace_parquet
 
@@ -15,4 +15,5 @@ __all__ = [
     "replace_file",
     "replace_parquet",
     "run_sql",
+    "sql_to_files",
 ]

@@ -4,6 +4,7 @@ The only module that opens DuckDB. No file is ever open for writing while others
 under a temporary name and renamed, so a reader keeps the snapshot that it opened.
 """
 
+import shutil
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -25,6 +26,7 @@ _SQL_TYPES = {
     pl.Float64(): "DOUBLE",
     pl.Boolean(): "BOOLEAN",
     pl.Binary(): "BLOB",
+    pl.List(pl.Float64()): "DOUBLE[]",
 }
 
 
@@ -43,6 +45,29 @@ def run_sql(
         for table in (table for table in TABLES.values() if table.name in statement):
             _create_view(connection, lake, table, list(partitions.get(table.name, ())))
         return connection.sql(statement, params=parameters).pl()
+
+
+def sql_to_files(
+    lake: Lake, name: str, folder: Path, *, by: str, partitions: Mapping[str, Iterable[str]], memory_bytes: int
+) -> None:
+    """Run ``sql/<name>.sql`` over the lake and write its rows to `folder`/<by>=<value>, other files in it are deleted.
+
+    For more rows than memory holds: what exceeds `memory_bytes` goes to a folder beside `folder` meanwhile.
+    """
+    import duckdb
+
+    statement = resources.files("ppl_assets.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+    spilled = temporary_path(folder)
+    config: dict[str, Any] = {"memory_limit": f"{memory_bytes // 2**20}MiB", "temp_directory": str(spilled)}
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        with duckdb.connect(":memory:", config=config) as connection:
+            for table in (table for table in TABLES.values() if table.name in statement):
+                _create_view(connection, lake, table, list(partitions.get(table.name, ())))
+            connection.sql(statement).write_parquet(str(folder), partition_by=[by])
+    finally:
+        shutil.rmtree(spilled, ignore_errors=True)
 
 
 def publish(lake: Lake, path: Path, *, partitions: Mapping[str, Iterable[str]]) -> dict[str, int]:

@@ -1,0 +1,64 @@
+"""The texts of selected pages, read from the source again: stored are only their names and numbers, unless the study
+asks for more."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from ppl_assets.corpus import Page, read_part, source_parts, text_digest
+from ppl_assets.errors import InputError
+from ppl_assets.filtering.page_scores import part_key
+from ppl_assets.retired import Retired
+from ppl_assets.study.schema import Study
+from ppl_assets.warehouse import Lake
+
+_NONE = Retired()
+
+
+def selected_texts(
+    study: Study, lake: Lake, digests: Path, target: str, arm: str, *, retired: Retired = _NONE
+) -> Iterator[tuple[str, str, str]]:
+    """Page id, domain and text of the pages that an arm selects for a target, each once, in the order of the source.
+
+    Held at a time are the ids of one part of the source, a file or package.
+
+    Args:
+        lake: with tables ``selected_pages`` and ``page_scores``.
+        digests: folder of remembered file digests.
+
+    Raises:
+        InputError: the arm selects nothing for the target, or a page is gone from the source or has another text.
+    """
+    shards_of: dict[str, list[str]] = {}
+    for shard in lake.partitions("selected_pages"):
+        shards_of.setdefault(shard.partition("-")[0], []).append(shard)
+    found = False
+    for part in source_parts(study, digests):
+        wanted = _wanted(lake, shards_of.get(part_key(part), []), target, arm)
+        if not wanted:
+            continue
+        found = True
+        for page in read_part(study, part, retired=retired, wanted=wanted):
+            if isinstance(page, Page) and wanted.get(page.page_id) == text_digest(page.text):
+                del wanted[page.page_id]
+                yield page.page_id, page.domain, page.text
+        if wanted:
+            raise InputError(
+                f"study {study.name!r}, corpus.source: selected page {min(wanted)!r} is gone or has another text "
+                f"({len(wanted)} such pages): the source has changed; run selected_pages again"
+            )
+    if not found:
+        raise InputError(f"arm {arm!r} selects no page for target {target!r}; see the table selections")
+
+
+def _wanted(lake: Lake, shards: Sequence[str], target: str, arm: str) -> dict[str, bytes]:
+    """Ids of selected pages with the digests of their texts."""
+    wanted: dict[str, bytes] = {}
+    own = (pl.col("target") == target) & (pl.col("arm") == arm)
+    for shard in shards:
+        pages = lake.read("selected_pages", shard).filter(own).select("page_id")
+        # Where an id stands twice, the first by text is the page (see sql/page_duplicates.sql).
+        scored = lake.read("page_scores", shard).join(pages, on="page_id", how="semi").sort("digest", descending=True)
+        wanted |= dict(scored.select("page_id", "digest").iter_rows())
+    return wanted
