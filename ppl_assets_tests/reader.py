@@ -30,15 +30,19 @@ def prose(page: Path) -> str:
     return _BLOCK.sub("", page.read_text(encoding="utf-8"))
 
 
+def commands(block: Block) -> list[str]:
+    """The lines of a shell block, without their comments."""
+    return [re.split(r"\s+#", line)[0] for line in block.text.splitlines()] if block.language == "sh" else []
+
+
 def script(page: Path, skipped: set[str]) -> str:
     """What a reader of a page does, as one script: shell blocks as they are, Python blocks each in a process.
 
-    Lines of shell blocks that are in `skipped` (without their comments) are left out.
+    Commands that are in `skipped` are left out.
     """
     lines = ["set -euo pipefail"]
     for block in blocks(page):
-        if block.language == "sh":
-            lines += [line for line in block.text.splitlines() if line.partition("  #")[0].strip() not in skipped]
+        lines += [line for line in commands(block) if line not in skipped]
         if block.language == "python":
             lines += ["python - <<'END-OF-PYTHON'", block.text.rstrip("\n"), "END-OF-PYTHON"]
     return "\n".join(lines) + "\n"

@@ -1,6 +1,7 @@
 """The demo as a newcomer runs it: `make demo` on the clone that the tests are in, twice, with its promises checked."""
 
 import copy
+import json
 import os
 import resource
 import shutil
@@ -17,6 +18,7 @@ from ppl_assets.likelihood import load_model, score_texts
 from ppl_assets.schema import TABLES
 from ppl_assets.study import embedded_text
 from ppl_assets.warehouse import Lake
+from ppl_assets_tests.reader import follow
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
@@ -145,3 +147,31 @@ def test_a_second_demo_finds_everything_current(demo):
     again = subprocess.run(["make", "demo"], cwd=ROOT, capture_output=True, text=True, env=_environment(state))
     assert again.returncode == 0
     assert "Everything is current." in again.stdout
+
+
+@pytest.fixture(scope="module")
+def tutorial(demo, tmp_path_factory):
+    """The folder of a reader who has run the demo and then done what the tutorial says, and what came of it."""
+    state, _, _ = demo
+    folder = tmp_path_factory.mktemp("reader")
+    shutil.copytree(state, folder / ".ppl")
+    return folder, follow(ROOT / "docs" / "tutorial.md", folder, skipped={"make demo"})
+
+
+def test_the_tutorial_leads_from_the_demo_to_a_study_of_ones_own(tutorial):
+    folder, result = tutorial
+    assert result.returncode == 0, result.stderr[-3000:]
+    weights = {each["domain"]: each["weight"] for each in json.loads((folder / "first" / "mixture.json").read_text())}
+    assert sum(weights.values()) == pytest.approx(1)
+    with duckdb.connect(str(folder / "first" / ".ppl" / "warehouse.duckdb"), read_only=True) as warehouse:
+        assert warehouse.sql("SELECT count(*) FROM models").fetchall() == [(17,)]
+
+
+def test_the_guide_on_models_goes_on_where_the_tutorial_ends(tutorial):
+    folder, _ = tutorial
+    result = follow(ROOT / "docs" / "add_models.md", folder, skipped=set())
+    assert result.returncode == 0, result.stderr[-3000:]
+    with duckdb.connect(str(folder / "first" / ".ppl" / "warehouse.duckdb"), read_only=True) as warehouse:
+        used = {slug for (slug,) in warehouse.sql("SELECT slug FROM benchmark_errors").fetchall()}
+    assert {"night-step24", "theirs-7b"} <= used
+    assert "web-1k-step24" not in used

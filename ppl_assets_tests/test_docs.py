@@ -22,12 +22,12 @@ from ppl_assets.study import embedded_text
 from ppl_assets.warehouse import Lake
 from ppl_assets_tests.export.test_formats import mixture_table
 from ppl_assets_tests.orchestration.test_runner import run
-from ppl_assets_tests.reader import ROOT, blocks, follow, prose
+from ppl_assets_tests.reader import ROOT, blocks, commands, follow, prose
 from ppl_assets_tests.registry.hub import address_of, serve_hub, tiny_model
 from ppl_assets_tests.studies import write_import_study
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# What is not run by `test_a_reader_can_do_all_that_a_page_says`, and the test that does it.
+# Commands and pages that `test_a_reader_can_do_all_that_a_page_says` leaves out, and the test that runs them.
 ELSEWHERE = {
     "make demo": "test_acceptance.py::test_the_demo_ends_well_and_says_where_its_results_are",
     "make ui": "test_ui.py::test_both_code_locations_load_without_errors",
@@ -36,6 +36,11 @@ ELSEWHERE = {
     ),
     # The continuous integration is what runs it: this test is in it.
     "make test": "test_docs.py::test_the_continuous_integration_runs_the_tests",
+}
+# They go on from the demo's state.
+PAGES_ELSEWHERE = {
+    "tutorial.md": "test_acceptance.py::test_the_tutorial_leads_from_the_demo_to_a_study_of_ones_own",
+    "add_models.md": "test_acceptance.py::test_the_guide_on_models_goes_on_where_the_tutorial_ends",
 }
 
 
@@ -52,6 +57,12 @@ def _with_a_study(folder: Path) -> None:
     _as_after_the_demo(folder)
     (folder / "mine").mkdir()
     (folder / "mine" / "study.yaml").write_text(embedded_text("demo"))
+
+
+def _with_a_model(folder: Path) -> None:
+    """The same, and a model."""
+    _with_a_study(folder)
+    tiny_model(folder / "models" / "ours-1b")
 
 
 def _with_example_com(folder: Path) -> None:
@@ -73,6 +84,7 @@ BEFORE: dict[str, Callable[[Path], None]] = {
     "README.md": _as_after_the_demo,
     "retirement.md": _with_example_com,
     "likelihood.md": _with_texts,
+    "own_benchmark.md": _with_a_model,
 }
 
 
@@ -84,11 +96,14 @@ def hub(tmp_path_factory):
         yield address_of(server)
 
 
-def runs_something(page: Path) -> bool:
-    return any(block.language in ("sh", "python") for block in blocks(page))
+RUN_HERE = [
+    page
+    for page in PAGES
+    if page.name not in PAGES_ELSEWHERE and {"sh", "python"} & {block.language for block in blocks(page)}
+]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if runs_something(page)], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.name)
 def test_a_reader_can_do_all_that_a_page_says(page, tmp_path, hub):
     BEFORE.get(page.name, _with_a_study)(tmp_path)
     online = {"HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hub")}
@@ -96,13 +111,15 @@ def test_a_reader_can_do_all_that_a_page_says(page, tmp_path, hub):
     assert result.returncode == 0, result.stderr[-3000:]
 
 
-@pytest.mark.parametrize("command", ELSEWHERE)
-def test_what_is_run_elsewhere_is_in_the_docs_and_in_that_test(command):
-    lines = [
-        line.partition("  #")[0].strip() for page in PAGES for block in blocks(page) for line in block.text.split("\n")
-    ]
-    assert command in lines, f"no page says {command!r} any more"
-    file, name = ELSEWHERE[command].split("::")
+def test_what_is_run_elsewhere_is_in_the_docs():
+    said = {command for page in PAGES for block in blocks(page) for command in commands(block)}
+    assert set(ELSEWHERE) <= said
+    assert set(PAGES_ELSEWHERE) <= {page.name for page in PAGES}
+
+
+@pytest.mark.parametrize("test", [*ELSEWHERE.values(), *PAGES_ELSEWHERE.values()])
+def test_the_test_that_runs_it_exists(test):
+    file, name = test.split("::")
     tests = ast.parse((ROOT / "ppl_assets_tests" / file).read_text(encoding="utf-8")).body
     assert name in [each.name for each in tests if isinstance(each, ast.FunctionDef)]
 
