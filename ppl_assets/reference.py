@@ -125,7 +125,8 @@ def _type_name(annotation: Any) -> str:
         return _type_name(arguments[0])
     if arguments:
         return " or ".join(_type_name(argument) for argument in arguments)
-    return str(getattr(annotation, "__name__", annotation))
+    name = str(getattr(annotation, "__name__", annotation))
+    return f"[{name}](#{name.lower()})" if _mentioned(annotation) else name
 
 
 if __name__ == "__main__":

@@ -58,6 +58,6 @@ def follow(page: Path, folder: Path, *, skipped: set[str], **environment: str) -
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=1200,
+        timeout=1800,
         env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **environment},
     )

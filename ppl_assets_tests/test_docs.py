@@ -188,6 +188,10 @@ def test_generated_pages_are_those_of_the_code(name):
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == pages()[name], "run `make reference`"
 
 
+def test_every_key_of_the_study_has_a_meaning():
+    assert [line for line in pages()["study.md"].splitlines() if re.search(r"\|\s*\|$", line)] == []
+
+
 class Loads(HTMLParser):
     """Ids of a page, and addresses that a browser loads unasked."""
 

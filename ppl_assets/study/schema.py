@@ -27,7 +27,7 @@ class Section(BaseModel):
 class PythonPackages(Section):
     """Text that every Python installation holds: one domain per package and kind, one page per file."""
 
-    kind: Literal["python_packages"]
+    kind: Literal["python_packages"] = Field(description="of the source")
     packages: tuple[Name, ...] = Field(
         min_length=1, description="import names; of a package that is not installed the domains are left out"
     )
@@ -57,19 +57,19 @@ class Files(Section):
 class HuggingFaceDataset(Section):
     """Pages of a dataset on the Hugging Face hub, streamed; columns as in Files."""
 
-    kind: Literal["huggingface"]
-    dataset: Name
+    kind: Literal["huggingface"] = Field(description="of the source")
+    dataset: Name = Field(description="repository on the hub, or a folder relative to the study file")
     revision: Name = Field(description="pinned commit or tag")
-    subset: Name | None = None
-    split: Name = "train"
-    text: Name = "text"
-    id: Name | None = None
-    domain: Name | None = None
-    url: Name | None = None
-    language: Name | None = None
-    license: Name | None = None
-    maker: Name | None = None
-    group: Name | None = None
+    subset: Name | None = Field(default=None, description="configuration of the dataset")
+    split: Name = Field(default="train", description="part of the dataset")
+    text: Name = Field(default="text", description="column of the text")
+    id: Name | None = Field(default=None, description="column of the page id; default: the dataset's name and row")
+    domain: Name | None = Field(default=None, description="column of the domain")
+    url: Name | None = Field(default=None, description="column of the URL whose registered domain is the domain")
+    language: Name | None = Field(default=None, description="column of the language")
+    license: Name | None = Field(default=None, description="column of the licence")
+    maker: Name | None = Field(default=None, description="column of the maker")
+    group: Name | None = Field(default=None, description="column of the domain's group")
 
     @model_validator(mode="after")
     def _one_domain_column(self) -> "HuggingFaceDataset":
@@ -88,9 +88,13 @@ class Split(Section):
 class Splits(Section):
     """What pages are used for; a page falls into exactly one part, by a hash of its id and the seed."""
 
-    training: Split = Split(share=0.0, pages_per_domain=1)
-    scoring: Split = Split(share=1.0, pages_per_domain=25)
-    benchmark: Split = Split(share=0.0, pages_per_domain=1)
+    training: Split = Field(
+        default=Split(share=0.0, pages_per_domain=1), description="pages that models of the study are trained on"
+    )
+    scoring: Split = Field(default=Split(share=1.0, pages_per_domain=25), description="pages whose losses are measured")
+    benchmark: Split = Field(
+        default=Split(share=0.0, pages_per_domain=1), description="pages that tasks are built from"
+    )
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self) -> "Splits":
@@ -110,10 +114,13 @@ class ReferenceTokenizer(Section):
 class Corpus(Section):
     """Where text comes from and how it is sampled and cut."""
 
-    source: Annotated[PythonPackages | Files | HuggingFaceDataset, Field(discriminator="kind")]
-    splits: Splits = Splits()
+    source: Annotated[
+        PythonPackages | Files | HuggingFaceDataset,
+        Field(discriminator="kind", description="packages, files or a dataset"),
+    ]
+    splits: Splits = Field(default=Splits(), description="which pages are used for what")
     chunk_tokens: Count = Field(default=512, description="most reference tokens of a chunk")
-    reference_tokenizer: ReferenceTokenizer = ReferenceTokenizer()
+    reference_tokenizer: ReferenceTokenizer = Field(default=ReferenceTokenizer(), description="the unit of tokens")
     min_page_bytes: Count = Field(default=200, description="shorter pages are left out, and counted")
     max_page_bytes: Count = Field(default=1_000_000, description="longer pages are left out, and counted")
     min_pages: Count = Field(default=1, description="a domain with fewer scoring pages is left out, and counted")
@@ -134,11 +141,11 @@ class ZooTokenizer(Section):
 class Architecture(Section):
     """A small causal language model, from its configuration."""
 
-    kind: Literal["llama", "gpt_neox"] = "llama"
-    hidden_size: Count = 128
-    layers: Count = 4
-    heads: Count = 4
-    intermediate_size: Count = 352
+    kind: Literal["llama", "gpt_neox"] = Field(default="llama", description="family of architectures")
+    hidden_size: Count = Field(default=128, description="width")
+    layers: Count = Field(default=4, description="transformer blocks")
+    heads: Count = Field(default=4, description="attention heads per block")
+    intermediate_size: Count = Field(default=352, description="width of the feed-forward part")
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "Architecture":
@@ -150,14 +157,14 @@ class Architecture(Section):
 class ZooRun(Section):
     """One training run; each of its checkpoints is a model."""
 
-    run: Slug
-    family: Slug
+    run: Slug = Field(description="name of the run; a checkpoint's slug is RUN-stepN")
+    family: Slug = Field(description="models of one maker and recipe")
     tokenizer: Name = Field(description="a name under zoo.tokenizers")
     architecture: Name = Field(description="a name under zoo.architectures")
     mixture: dict[str, float] = Field(
         min_length=1, description="weight by domain pattern (such as '*/code'); shared by pages in proportion to bytes"
     )
-    seed: int = 0
+    seed: int = Field(default=0, description="of weights and order of text")
 
     @field_validator("mixture")
     @classmethod
@@ -171,9 +178,9 @@ class ZooRun(Section):
 class Zoo(Section):
     """A pool of models that the study trains itself."""
 
-    tokenizers: dict[Slug, ZooTokenizer] = Field(min_length=1)
-    architectures: dict[Slug, Architecture] = Field(min_length=1)
-    runs: tuple[ZooRun, ...] = Field(min_length=1)
+    tokenizers: dict[Slug, ZooTokenizer] = Field(min_length=1, description="by name")
+    architectures: dict[Slug, Architecture] = Field(min_length=1, description="by name")
+    runs: tuple[ZooRun, ...] = Field(min_length=1, description="the training runs")
     checkpoints: tuple[Count, ...] = Field(
         default=(40, 100, 200), min_length=1, description="steps; the last one ends a run"
     )
@@ -204,17 +211,17 @@ class Zoo(Section):
 class Model(Section):
     """One causal language model at one revision."""
 
-    slug: Slug
-    family: Name
+    slug: Slug = Field(description="key of the model, and its partition")
+    family: Name = Field(description="models of one maker and recipe: the unit of all inference")
     run: Name | None = Field(
         default=None, description="training run whose checkpoints belong together; default: the slug"
     )
     source: Name = Field(description="folder relative to the study file, or Hugging Face repository, or 'imported'")
     revision: Name | None = Field(default=None, description="pinned commit, branch or tag of a repository")
-    kind: Literal["public", "probe"] = "public"
-    params: Count | None = None
-    license: Name | None = None
-    maker: Name | None = None
+    kind: Literal["public", "probe"] = Field(default="public", description="probe: trained on a designed mixture")
+    params: Count | None = Field(default=None, description="parameters; default: counted where the model is at hand")
+    license: Name | None = Field(default=None, description="licence of the weights")
+    maker: Name | None = Field(default=None, description="organisation that trained it")
     trust_remote_code: bool = Field(default=False, description="run code that the repository carries")
 
 
@@ -223,23 +230,23 @@ class CheckpointFolder(Section):
 
     path: Name = Field(description="relative to the study file")
     run: Slug = Field(description="the training run; a checkpoint's slug is the run's with the subfolder's name")
-    family: Name
-    kind: Literal["public", "probe"] = "public"
-    license: Name | None = None
-    maker: Name | None = None
+    family: Name = Field(description="models of one maker and recipe")
+    kind: Literal["public", "probe"] = Field(default="public", description="probe: trained on a designed mixture")
+    license: Name | None = Field(default=None, description="licence of the weights")
+    maker: Name | None = Field(default=None, description="organisation that trained them")
 
 
 class BuiltTask(Section):
     """A task made from held-out pages: which continuation follows a text?"""
 
-    task: Slug
+    task: Slug = Field(description="its name")
     pages: Name = Field(description="domain pattern, such as '*/code'")
     form: Literal["choice", "continuation"] = Field(
         description="choice: accuracy over four continuations; continuation: bits per byte of the right one"
     )
-    items: Count = 150
-    context_bytes: Count = 200
-    continuation_bytes: Count = 60
+    items: Count = Field(default=150, description="questions")
+    context_bytes: Count = Field(default=200, description="UTF-8 bytes of the text that is given")
+    continuation_bytes: Count = Field(default=60, description="UTF-8 bytes of each continuation")
 
 
 MetricKind = Literal["accuracy", "error", "perplexity", "bpb"]
@@ -248,8 +255,8 @@ MetricKind = Literal["accuracy", "error", "perplexity", "bpb"]
 class TargetTask(Section):
     """One task and metric of a target."""
 
-    task: Name
-    metric: Name
+    task: Name = Field(description="its name in lm-eval, under benchmarks.build or in imported scores")
+    metric: Name = Field(description="as the task reports it")
     kind: MetricKind = Field(
         description="accuracy (0 to 1, higher is better), error (0 to 1), perplexity (from 1, enters as its log) "
         "or bpb (bits per byte)"
@@ -259,19 +266,21 @@ class TargetTask(Section):
 class Target(Section):
     """A named group of tasks to optimise for."""
 
-    tasks: tuple[TargetTask, ...] = Field(min_length=1)
+    tasks: tuple[TargetTask, ...] = Field(
+        min_length=1, description="one task or several; of several the standardised errors are averaged"
+    )
     allow_reversed: bool = Field(default=False, description="accept errors that fall when losses rise across models")
 
 
 class Benchmarks(Section):
     """Which lm-eval tasks are run."""
 
-    build: tuple[BuiltTask, ...] = ()
+    build: tuple[BuiltTask, ...] = Field(default=(), description="tasks made from held-out pages")
     task_folders: tuple[str, ...] = Field(
         default=(), description="folders of lm-eval YAML tasks, relative to the study file"
     )
     limit: Count | None = Field(default=None, description="questions per task, at most")
-    batch_size: Count = 16
+    batch_size: Count = Field(default=16, description="texts per forward pass")
 
     @model_validator(mode="after")
     def _unique(self) -> "Benchmarks":
@@ -324,7 +333,9 @@ class Estimation(Section):
 class GroupBound(Section):
     """Least and most of the mixture for all domains of one language, group, licence or maker."""
 
-    attribute: Literal["language", "group", "license", "maker"]
+    attribute: Literal["language", "group", "license", "maker"] = Field(
+        description="which property of a domain makes the group"
+    )
     label: Name = Field(description="the language, group, licence or maker, as the table domains has it")
     floor: float = Field(default=0.0, ge=0, le=1, description="least share of the mixture")
     ceiling: float = Field(default=1.0, ge=0, le=1, description="largest share of the mixture")
@@ -462,17 +473,17 @@ class PageFilter(Section):
     near_duplicate_similarity: float = Field(
         default=0.6, gt=0, le=1, description="pages at least as alike (word 5-grams) are never held out from each other"
     )
-    dimension: Count = 16
-    word_ngrams: Count = 2
+    dimension: Count = Field(default=16, description="numbers per word vector")
+    word_ngrams: Count = Field(default=2, description="longest run of words that is a feature")
     buckets: Count = Field(
         default=200_000, description="hashed word pairs; the model takes 4 x dimension bytes of each"
     )
-    epochs: Count = 5
+    epochs: Count = Field(default=5, description="passes over the training pages")
     min_steps: Count = Field(default=6000, description="of few pages there are more epochs, to as many steps as this")
-    learning_rate: float = Field(default=0.2, gt=0)
+    learning_rate: float = Field(default=0.2, gt=0, description="at the start; falls linearly")
     min_count: Count = Field(default=2, description="rarer words are left out of the vocabulary")
-    lowercase: bool = False
-    unicode_form: Literal["NFC", "NFKC", "none"] = "NFC"
+    lowercase: bool = Field(default=False, description="fold case before training and scoring")
+    unicode_form: Literal["NFC", "NFKC", "none"] = Field(default="NFC", description="normal form of the text")
     arms: tuple[Arm, ...] = Field(default=("ours", "uniform"), min_length=1, description="methods that select pages")
     with_text: bool = Field(default=False, description="write the selected pages' text as Parquet shards too")
     reference_model: Slug | None = Field(
@@ -484,7 +495,7 @@ class PageFilter(Section):
         "relative to the study file; default: the benchmark pages of the tasks that the study builds for it",
     )
     languages: dict[Slug, tuple[Name, ...]] = Field(default={}, description="for language: languages kept per target")
-    bounds: ShiftBounds = ShiftBounds()
+    bounds: ShiftBounds = Field(default=ShiftBounds(), description="how far the selection may shift from the pool")
 
     @field_validator("arms")
     @classmethod
@@ -498,13 +509,13 @@ class PageFilter(Section):
 class PolicyRule(Section):
     """An allow or deny rule; the last rule that matches a domain decides."""
 
-    action: Literal["allow", "deny"]
+    action: Literal["allow", "deny"] = Field(description="what the rule says of what it matches")
     domains: tuple[str, ...] = Field(default=("*",), description="domain patterns")
     licenses: tuple[str, ...] = Field(default=(), description="licence patterns; empty: any")
     languages: tuple[str, ...] = Field(default=(), description="languages; empty: any")
     makers: tuple[str, ...] = Field(default=(), description="maker patterns; empty: any")
-    reason: Name
-    owner: Name
+    reason: Name = Field(description="why, for the record")
+    owner: Name = Field(description="on whose word")
     date: IsoDate = Field(description="of the decision, such as 2026-01-31")
 
 
@@ -514,17 +525,17 @@ class ModelPolicy(Section):
     licenses: tuple[Name, ...] = Field(
         min_length=1, description="licence patterns; a model whose licence matches none, or is not stated, is denied"
     )
-    reason: Name
-    owner: Name
+    reason: Name = Field(description="why, for the record")
+    owner: Name = Field(description="on whose word")
     date: IsoDate = Field(description="of the decision, such as 2026-01-31")
 
 
 class Prices(Section):
     """What an hour costs, in one currency."""
 
-    cpu_hour: float = Field(default=0.0, ge=0)
-    gpu_hour: float = Field(default=0.0, ge=0)
-    currency: Name = "USD"
+    cpu_hour: float = Field(default=0.0, ge=0, description="price of an hour of one worker on a processor")
+    gpu_hour: float = Field(default=0.0, ge=0, description="price of an hour of one GPU")
+    currency: Name = Field(default="USD", description="of the prices")
 
 
 class Study(Section):
@@ -541,8 +552,8 @@ class Study(Section):
     benchmarks: Benchmarks = Field(default=Benchmarks(), description="tasks, built and public")
     targets: dict[Slug, Target] = Field(min_length=1, description="what to be good at, by name")
     imports: Imports = Field(default=Imports(), description="losses and scores computed elsewhere")
-    scoring: Scoring = Scoring()
-    estimation: Estimation = Estimation()
+    scoring: Scoring = Field(default=Scoring(), description="how losses are computed")
+    estimation: Estimation = Field(default=Estimation(), description="how evidence is weighed")
     mixture: Mixture = Field(description="how much to choose")
     filter: PageFilter | None = Field(default=None, description="from domains to pages; absent: domains are the answer")
     policy: tuple[PolicyRule, ...] = Field(default=(), description="which domains may be used")
