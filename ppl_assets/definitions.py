@@ -5,7 +5,7 @@ import dagster as dg
 from ppl_assets.benchmarks.assets import benchmark_tasks
 from ppl_assets.corpus.assets import corpus_chunks, corpus_pages, domain_catalog
 from ppl_assets.estimation.assets import benchmark_errors, correlation_estimates, rank_prediction, signal_gate
-from ppl_assets.filtering.assets import page_filter, selected_pages
+from ppl_assets.filtering.assets import page_filter, selected_pages, selection_within_bounds
 from ppl_assets.likelihood.assets import domain_logliks
 from ppl_assets.mixture.assets import pretraining_mixture
 from ppl_assets.orchestration.checks import models_are_current
@@ -37,7 +37,7 @@ ASSETS = [
     selection_report,
 ]
 
-CHECKS = [models_are_current]
+CHECKS = [models_are_current, selection_within_bounds]
 
 JOBS = [imported_partitions]
 

@@ -459,8 +459,8 @@ _TABLES = (
                 "metric",
                 TEXT,
                 "roc_auc; precision, recall and f1 at a calibrated probability of 1/2; precision_at_budget (share of "
-                "the budget's tokens); brier and calibration_error, and calibration_error_before calibration; "
-                "positive_share",
+                "the budget's tokens), a page counting by how sure its label is, and each of these _unweighted; brier "
+                "and calibration_error, and calibration_error_before calibration; positive_share",
             ),
             Column("value", REAL, "its value over pages that their classifier had not seen", nullable=True),
             Column("ci_low", REAL, "lower end of the 90 % bootstrap interval over groups of sites", nullable=True),
@@ -494,6 +494,9 @@ _TABLES = (
             Column("split", TEXT, "training, scoring or benchmark: what the page may be used for"),
             Column("order", INT, "seeded hash of the page id: among equal scores the smallest come first"),
             Column("digest", BINARY, "128-bit digest of the text"),
+            Column(
+                "sketch", INT, "smallest hash of its runs of 64 bytes, which near copies mostly share", nullable=True
+            ),
             Column("tokens", INT, "reference tokens of the text"),
             Column("scores", REALS, "what each method says of its text; null where it may not be selected", True),
         ),
@@ -526,6 +529,26 @@ _TABLES = (
             Column("threshold", REAL, "score of the last page selected; null where all that may be taken was", True),
             Column("pool_pages", INT, "pages that the arm could choose from"),
             Column("pages_digest", TEXT, "hash of the selected pages' ids and tokens"),
+        ),
+    ),
+    Table(
+        name="selection_shifts",
+        grain="one target, arm and measure of how the selection differs from the pool",
+        keys=("target", "arm", "measure"),
+        columns=(
+            Column("target", TEXT, "the target"),
+            Column("arm", TEXT, "the method: ours, or what it is compared with"),
+            Column(
+                "measure",
+                TEXT,
+                "language or group (share of tokens that changed it, 0 to 1); length (mean tokens of a page over the "
+                "pool's, in doublings); concentration (the largest domain's share of tokens, less its share of the "
+                "pool); duplication (share of pages that nearly repeat another, less the pool's)",
+            ),
+            Column("value", REAL, "its value"),
+            Column("warn", REAL, "from here on, in either direction, it is worth a warning", nullable=True),
+            Column("block", REAL, "from here on the selection is not published", nullable=True),
+            Column("verdict", TEXT, "within, warn or block"),
         ),
     ),
     Table(

@@ -87,7 +87,7 @@ def selected_pages(context: dg.AssetExecutionContext, workspace: WorkspaceResour
     settings = opened.settings
     parts = source_parts(how.study, settings.digests)
     shards = score_source(how, parts, processes=available_cores(), progress=step.report())
-    rows = select_pages(
+    found = select_pages(
         how.study,
         opened.lake,
         shards,
@@ -101,4 +101,19 @@ def selected_pages(context: dg.AssetExecutionContext, workspace: WorkspaceResour
         scratch=temporary_path(settings.selection / "duplicates"),
         fingerprint=step.fingerprint,
     )
-    return step.publish({"selections": rows})
+    shifted = found["selection_shifts"].filter(pl.col("verdict") != "within")
+    return step.publish(found, metadata={"beyond the study's bounds": dg.MetadataValue.md(preview(shifted))})
+
+
+@dg.asset_check(asset="selected_pages", blocking=True)
+def selection_within_bounds(workspace: WorkspaceResource) -> dg.AssetCheckResult:
+    """Whether selections shift language, group, length, concentration or repetition further than the study allows."""
+    rows = workspace.open().table("selection_shifts")
+    beyond = rows.filter(pl.col("verdict") != "within")
+    blocked = beyond.filter(pl.col("verdict") == "block")
+    return dg.AssetCheckResult(
+        passed=beyond.is_empty(),
+        severity=dg.AssetCheckSeverity.ERROR if blocked.height else dg.AssetCheckSeverity.WARN,
+        description=f"{beyond.height} of {rows.height} measures are beyond a bound, {blocked.height} block.",
+        metadata={"beyond": dg.MetadataValue.md(preview(beyond))},
+    )

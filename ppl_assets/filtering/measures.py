@@ -89,20 +89,29 @@ def calibration_error(probability_P: np.ndarray, positive_P: np.ndarray, bins: i
 
 
 def interval(
-    measure: Measure, group_P: np.ndarray, *, replicates: int, level: float, seed: int
+    measure: Measure,
+    group_P: np.ndarray,
+    *,
+    replicates: int,
+    level: float,
+    seed: int,
+    weight_P: np.ndarray | None = None,
 ) -> tuple[float, float, float]:
     """The measure, and its percentile interval over groups drawn with replacement; NaN ends where too few are defined.
+
+    `weight_P` says how much each page counts, by default all alike.
 
     Replicates in which the measure is undefined (one kind of page alone) are left out; of fewer than half of them
     there is no interval.
     """
     groups, index_P = np.unique(group_P, return_inverse=True)
-    value = measure(np.ones(len(group_P)))
+    base_P = np.ones(len(group_P)) if weight_P is None else weight_P
+    value = measure(base_P)
     if len(groups) < 2:
         return value, float("nan"), float("nan")
     rng = np.random.default_rng(seed)
     times_RG = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=replicates)
-    drawn_R = np.array([measure(times_G[index_P].astype(float)) for times_G in times_RG])
+    drawn_R = np.array([measure(times_G[index_P] * base_P) for times_G in times_RG])
     drawn_R = drawn_R[~np.isnan(drawn_R)]
     if len(drawn_R) < replicates / 2:
         return value, float("nan"), float("nan")

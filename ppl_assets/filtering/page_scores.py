@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ppl_assets.benchmarks.overlap import run_hashes
 from ppl_assets.corpus import Page, Rejection, decide_policy, read_part, reference_counter, text_digest
 from ppl_assets.corpus.catalog import length_reason
 from ppl_assets.corpus.sources import corpus_of
@@ -190,6 +191,7 @@ class _Scorer:
             "split": splits,
             "order": [sampling_order(page.page_id, self._scoring.study.seed) for page in pages],
             "digest": [text_digest(text) for text in texts],
+            "sketch": [_sketch(text) for text in texts],
             "tokens": self._counter.count(texts),
             "scores": self._scores_of(pages, splits),
         }
@@ -213,6 +215,12 @@ class _Scorer:
             for place, scores_S in zip(batch, scores_SP.reshape(-1, len(batch)).T.tolist(), strict=True):
                 found[place] = scores_S
         return found
+
+
+def _sketch(text: str) -> int | None:
+    """The smallest hash of a text's runs of 64 bytes; None where it has not one."""
+    hashes = run_hashes(text.encode("utf-8"))
+    return int(hashes.min() >> np.uint64(1)) if len(hashes) else None
 
 
 def runs(pages: Iterator[Page | Rejection]) -> Iterator[list[Page | Rejection]]:

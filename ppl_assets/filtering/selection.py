@@ -20,6 +20,8 @@ from ppl_assets.errors import InputError
 from ppl_assets.filtering.arms import Choice, Evidence, choices
 from ppl_assets.filtering.budget import Fill, Threshold
 from ppl_assets.filtering.eligibility import eligible_split
+from ppl_assets.filtering.shift import Profile, shift_rows, shifts, why_withheld
+from ppl_assets.filtering.tables import filter_settings
 from ppl_assets.mixture.tables import epochs_by_domain
 from ppl_assets.schema import TABLES
 from ppl_assets.study.schema import Study
@@ -27,7 +29,7 @@ from ppl_assets.warehouse import Lake, sql_to_files
 
 # Of the engine that looks for repeated texts; beyond it, it uses the disk.
 _DUPLICATE_MEMORY = 2**30
-_READ = ("position", "page_id", "domain", "domain_group", "language", "order", "tokens", "scores")
+_READ = ("position", "page_id", "domain", "domain_group", "language", "order", "digest", "sketch", "tokens", "scores")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +104,8 @@ def select_pages(
     *,
     scratch: Path,
     fingerprint: str,
-) -> pl.DataFrame:
-    """Write ``selected_pages`` for every arm and target of the study; returns the rows of ``selections``.
+) -> dict[str, pl.DataFrame]:
+    """Write ``selected_pages`` for every arm and target; returns rows of ``selections`` and ``selection_shifts``.
 
     Args:
         shards: of ``page_scores``; scores in it are named by `names`.
@@ -121,7 +123,11 @@ def select_pages(
         evidence = Evidence(mixture=tables.mixture, losses=tables.losses, pool_tokens=held)
         chosen = choices(study, names, evidence, budget)
         selected = thresholds(study, pool, chosen, budget, domain_caps(study, tables.domains))
-        return write_selection(pool, selected, budget, fingerprint=fingerprint, withheld={})
+        shifted = measure_shifts(study, pool, selected)
+        by_key = shifted.partition_by("target", "arm", as_dict=True)
+        withheld = {key: why for key, rows in by_key.items() if (why := why_withheld(rows))}
+        rows = write_selection(pool, selected, budget, fingerprint=fingerprint, withheld=withheld)
+        return {"selections": rows, "selection_shifts": shifted}
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -174,8 +180,28 @@ def thresholds(
     return [Selected(choice=choice, threshold=fill.threshold()) for choice, fill in zip(chosen, fills, strict=True)]
 
 
+def measure_shifts(study: Study, pool: Pool, selected: Sequence[Selected]) -> pl.DataFrame:
+    """Rows of ``selection_shifts``: how each selection differs from the pool."""
+    count = sum(pool.pages(shard).height for shard in pool.shards)
+    whole, profiles = Profile.of_pool(count), [Profile.of_pool(count) for _ in selected]
+    for shard in pool.shards:
+        pages = pool.pages(shard)
+        whole.add(pages)
+        for each, profile in zip(selected, profiles, strict=True):
+            profile.add(each.of(pages))
+    bounds = filter_settings(study).bounds
+    return pl.concat(
+        shift_rows(*each.key, shifts(profile, whole), bounds) for each, profile in zip(selected, profiles, strict=True)
+    )
+
+
 def write_selection(
-    pool: Pool, selected: Sequence[Selected], budget: int, *, fingerprint: str, withheld: Mapping[tuple[str, str], str]
+    pool: Pool,
+    selected: Sequence[Selected],
+    budget: int,
+    *,
+    fingerprint: str,
+    withheld: Mapping[tuple[str, ...], str],
 ) -> pl.DataFrame:
     """Write ``selected_pages`` shard by shard; returns the rows of ``selections``.
 
@@ -218,7 +244,7 @@ class _Tally:
             self.digest.update(f"{page_id}\0{tokens}\0".encode())
 
 
-def _row(selected: Selected, tally: _Tally, budget: int, withheld: Mapping[tuple[str, str], str]) -> dict[str, object]:
+def _row(selected: Selected, tally: _Tally, budget: int, withheld: Mapping[tuple[str, ...], str]) -> dict[str, object]:
     target, arm = selected.key
     status, reason = "selected", f"the best {tally.pages:,} pages fill the budget"
     if tally.tokens < budget:

@@ -21,6 +21,8 @@ from ppl_assets.filtering.normalization import Normalization
 
 # Slices of pages that metrics are reported for, besides all pages: columns of the page table and their words.
 SLICES = {"language": "language", "domain_group": "group"}
+# Metrics in which a page counts by how sure its label is; they stand beside what they are without.
+_BY_CERTAINTY = ("roc_auc", "precision", "recall", "f1", "precision_at_budget")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,13 +208,16 @@ def _slice_metrics(
         "calibration_error_before": measures.calibration_error(sigmoid(logit_P), positive_P),
         "positive_share": lambda weight_P: float(np.average(positive_P, weights=weight_P)),
     }
+    # How sure a label is, from 0 for a coin to 1: what is in doubt itself is no truth to measure by.
+    certainty_P, all_alike_P = np.abs(2 * pages["label"].to_numpy() - 1), np.ones(pages.height)
+    by_certainty = [(metric, one, certainty_P) for metric, one in found.items() if metric in _BY_CERTAINTY]
+    unweighted = [(f"{metric}_unweighted" if metric in _BY_CERTAINTY else metric, found[metric]) for metric in found]
+    every = [*by_certainty, *((metric, one, all_alike_P) for metric, one in unweighted)]
     groups_P, seed = pages["group"].to_numpy(), training.classifier.seed
-    settings = {"replicates": training.replicates, "level": training.level, "seed": seed}
-    return (
-        [
-            (name, metric, *measures.interval(one, groups_P, **settings), pages.height)  # type: ignore[arg-type]
-            for metric, one in found.items()
-        ]
-        if pages.height
-        else []
-    )
+
+    def measured(one: measures.Measure, weight_P: np.ndarray) -> tuple[float, float, float]:
+        return measures.interval(
+            one, groups_P, replicates=training.replicates, level=training.level, seed=seed, weight_P=weight_P
+        )
+
+    return [(name, metric, *measured(one, weight_P), pages.height) for metric, one, weight_P in every if pages.height]

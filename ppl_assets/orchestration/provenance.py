@@ -31,7 +31,7 @@ Inputs = Callable[[Workspace, str | None], Any]
 # Bump it when a text would get other numbers: known losses are then scored again, not only assembled again.
 _SCORING_CODE = "2"
 # Bump it when a page would get another row of page_scores.
-_PAGE_CODE = "1"
+_PAGE_CODE = "2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -383,15 +383,15 @@ _RECIPES = (
     Recipe(
         asset="page_filter",
         tables=("page_filters", "filter_metrics", "filter_ngrams"),
-        code_version="1",
+        code_version="2",
         applies=lambda workspace: workspace.study.filter is not None,
         inputs=_filtered,
         files=lambda workspace, _: filter_files(workspace.settings.filters, workspace.table("page_filters")),
     ),
     Recipe(
         asset="selected_pages",
-        tables=("selections",),
-        code_version="1",
+        tables=("selections", "selection_shifts"),
+        code_version="2",
         applies=lambda workspace: workspace.study.filter is not None,
         inputs=_selected,
         files=_selected_files,

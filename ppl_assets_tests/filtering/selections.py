@@ -125,8 +125,8 @@ class World:
         """Score the source; returns the shards."""
         return score_source(how, source_parts(self.study, self.folder / "digests"), processes=processes)
 
-    def select(self, shards: list[str], how: Scoring) -> pl.DataFrame:
-        """Select; returns the rows of ``selections``."""
+    def select(self, shards: list[str], how: Scoring) -> dict[str, pl.DataFrame]:
+        """Select; returns rows of ``selections`` and ``selection_shifts``."""
         return select_pages(
             self.study,
             self.lake,

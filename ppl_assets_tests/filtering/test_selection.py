@@ -21,7 +21,7 @@ def finished(tmp_path_factory):
     rows = write_source(folder)
     world = make_world(folder, write_study(folder))
     how = world.scoring()
-    return world, rows, world.select(world.score(how), how)
+    return world, rows, world.select(world.score(how), how)["selections"]
 
 
 def texts_of(world: World, arm: str) -> list[tuple[str, str, str]]:
