@@ -23,7 +23,8 @@ from ppl_assets_tests.studies import write_import_study
 SECONDS_TO_START = 180
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
@@ -78,7 +79,7 @@ def server(tmp_path_factory):
         study = write_import_study(tmp_path_factory.mktemp("ui"))
         settings = Settings(state=study.parent / "state", study=str(study))
         run_stale(settings, select=None, display=Silent(), workers=1)
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "ppl_assets", "ui", "--port", str(port)]
     command += ["--study", str(study), "--state", str(settings.state)]
     log = (study.parent / "ui.log").open("w")
