@@ -32,7 +32,7 @@ def prose(page: Path) -> str:
 
 def commands(block: Block) -> list[str]:
     """The lines of a shell block, without their comments."""
-    return [re.split(r"\s+#", line)[0] for line in block.text.splitlines()] if block.language == "sh" else []
+    return [_bare(line) for line in block.text.splitlines()] if block.language == "sh" else []
 
 
 def script(page: Path, skipped: set[str]) -> str:
@@ -42,7 +42,8 @@ def script(page: Path, skipped: set[str]) -> str:
     """
     lines = ["set -euo pipefail"]
     for block in blocks(page):
-        lines += [line for line in commands(block) if line not in skipped]
+        if block.language == "sh":
+            lines += [line for line in block.text.splitlines() if _bare(line) not in skipped]
         if block.language == "python":
             lines += ["python - <<'END-OF-PYTHON'", block.text.rstrip("\n"), "END-OF-PYTHON"]
     return "\n".join(lines) + "\n"
@@ -61,3 +62,7 @@ def follow(page: Path, folder: Path, *, skipped: set[str], **environment: str) -
         timeout=1800,
         env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **environment},
     )
+
+
+def _bare(line: str) -> str:
+    return re.split(r"\s+#", line)[0]
