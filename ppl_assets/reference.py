@@ -67,12 +67,15 @@ def pages() -> dict[str, str]:
 
 
 def _commands(context: typer.Context) -> Iterator[typer.Context]:
-    """The context of a command, or of every command below a group."""
-    if not isinstance(context.command, typer.core.TyperGroup):
+    """The context of a command, or of every command below a group, and of a group that does something by itself."""
+    command = context.command
+    if not isinstance(command, typer.core.TyperGroup):
         yield context
         return
-    for name, command in context.command.commands.items():
-        yield from _commands(typer.Context(command, info_name=name, parent=context))
+    if command.invoke_without_command:
+        yield context
+    for name, below in command.commands.items():
+        yield from _commands(typer.Context(below, info_name=name, parent=context))
 
 
 def _sections(section: type[BaseModel], seen: list[type[BaseModel]]) -> Iterator[type[BaseModel]]:

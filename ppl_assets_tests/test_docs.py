@@ -163,10 +163,10 @@ def _exists(words: list[str]) -> bool:
         )
     command = typer.main.get_command(cli.app)
     for word in words[1:]:
-        if isinstance(command, typer.core.TyperGroup):
-            command = command.commands.get(word)
-        if command is None:
+        below = command.commands if isinstance(command, typer.core.TyperGroup) else {}
+        if word not in below and below and not command.invoke_without_command:
             return False
+        command = below.get(word, command)
     options = {option for parameter in command.params for option in parameter.opts}
     return {word for word in words if word.startswith("--")} <= options | {"--help"}
 
