@@ -160,6 +160,61 @@ def report(study: StudyName = None, state: State = None) -> None:
     Console().print(str(settings.report_file), soft_wrap=True, highlight=False)
 
 
+@app.command()
+def plan(
+    device: Annotated[
+        str, typer.Option(help="Device to plan for: here (this machine, measured), a100, h100, h200 or b200.")
+    ] = "here",
+    study: StudyName = None,
+    state: State = None,
+) -> None:
+    """Say what a run would take before it runs: models, chunks, tokens, hours and cost; and what is paid for."""
+    from ppl_assets.orchestration.runner import worker_count
+    from ppl_assets.orchestration.workspace import Workspace
+    from ppl_assets.planning.plan_text import plan_lines, plan_table
+    from ppl_assets.planning.situation import plan_of
+
+    planned = plan_of(Workspace(Settings.from_environment(state=state, study=study)), device)
+    console = output_console()
+    console.print(plan_table(planned))
+    for line in plan_lines(planned, workers=worker_count()):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+@app.command()
+def explain(
+    name: Annotated[str, typer.Argument(help="Domain, or id of a sampled page.")],
+    target: Annotated[str, typer.Option("--target", help="Target that is chosen for.")],
+    without_family: Annotated[
+        list[str] | None, typer.Option(help="Decide again without this family of models; repeatable.")
+    ] = None,
+    epochs: Annotated[
+        list[float] | None, typer.Option(help="Decide again with every domain repeated so often; repeatable.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all facts as JSON.")] = False,
+    study: StudyName = None,
+    state: State = None,
+) -> None:
+    """Say why a domain or page is trained on or is not, and what would have been decided otherwise."""
+    import json
+
+    from ppl_assets.orchestration.status import behind
+    from ppl_assets.orchestration.workspace import Workspace
+    from ppl_assets.report.explanation import explain as explained
+    from ppl_assets.report.explanation_text import explanation_lines
+    from ppl_assets.report.tables import sources
+
+    workspace = Workspace(Settings.from_environment(state=state, study=study))
+    facts = explained(sources(workspace), name, target, families=without_family or (), epochs=epochs or ())
+    lines = [json.dumps(facts, indent=2, default=str)] if as_json else explanation_lines(facts)
+    for line in lines:
+        Console().print(line, soft_wrap=True, highlight=False, markup=False)
+    if stale := behind(workspace, "pretraining_mixture"):
+        error_console().print(
+            f"ppl-assets: this is not up to date ({', '.join(stale)}); `ppl-assets run`, then ask again"
+        )
+
+
 @app.command("retire-domain")
 def retire_domain(
     pattern: Annotated[str, typer.Argument(help="Domain, or a shell pattern such as '*.example.com'.")],

@@ -4,7 +4,7 @@ import dagster as dg
 
 from ppl_assets.benchmarks.assets import benchmark_tasks
 from ppl_assets.corpus.assets import corpus_chunks, corpus_pages, domain_catalog
-from ppl_assets.estimation.assets import benchmark_errors, correlation_estimates, rank_prediction, signal_gate
+from ppl_assets.estimation import assets as estimation
 from ppl_assets.filtering.assets import page_filter, selected_pages, selection_within_bounds
 from ppl_assets.likelihood.assets import domain_logliks
 from ppl_assets.mixture.assets import pretraining_mixture
@@ -14,7 +14,7 @@ from ppl_assets.orchestration.publication import cost_ledger, warehouse_file
 from ppl_assets.orchestration.sensors import stale_assets_sensor
 from ppl_assets.orchestration.step import WorkspaceResource
 from ppl_assets.registry.assets import imported_bpb, imported_scores, model_registry
-from ppl_assets.report.assets import selection_report
+from ppl_assets.report.assets import selection_certificates, selection_report
 
 ASSETS = [
     imported_bpb,
@@ -25,13 +25,15 @@ ASSETS = [
     benchmark_tasks,
     model_registry,
     domain_logliks,
-    benchmark_errors,
-    correlation_estimates,
-    signal_gate,
-    rank_prediction,
+    estimation.benchmark_errors,
+    estimation.correlation_estimates,
+    estimation.signal_gate,
+    estimation.rank_prediction,
+    estimation.domain_audits,
     pretraining_mixture,
     page_filter,
     selected_pages,
+    selection_certificates,
     cost_ledger,
     warehouse_file,
     selection_report,

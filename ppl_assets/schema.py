@@ -341,6 +341,41 @@ _TABLES = (
         ),
     ),
     Table(
+        name="domain_audits",
+        grain="one target and domain: what its estimate hangs on",
+        keys=("target", "domain"),
+        columns=(
+            Column("target", TEXT, "the target"),
+            Column("domain", TEXT, "the domain"),
+            Column("estimate", REAL, "the study's estimate, as correlation_estimates has it", nullable=True),
+            Column("strongest_family", TEXT, "family of models whose absence moves the estimate most", nullable=True),
+            Column("estimate_without_it", REAL, "the estimate over the models of all other families", nullable=True),
+            Column("estimate_least", REAL, "lowest estimate with any one family left out", nullable=True),
+            Column("estimate_greatest", REAL, "highest estimate with any one family left out", nullable=True),
+            Column("pages", INT, "scored pages of the domain; null where its text is not at hand", nullable=True),
+            Column(
+                "page_agreement",
+                REAL,
+                "share of its pages whose own estimate is on the same side of the mean domain as the domain's",
+                nullable=True,
+            ),
+            Column("page_spread", REAL, "standard deviation of the estimates of its pages", nullable=True),
+            Column(
+                "page_stderr",
+                REAL,
+                "standard error of the estimate from the sampling of pages: half the difference between the estimates "
+                "from every other page",
+                nullable=True,
+            ),
+            Column(
+                "overlapping_pages", INT, "scored pages that share 64 bytes with a task of the target", nullable=True
+            ),
+            Column("overlapping_share", REAL, "their share of the domain's scored bytes", nullable=True),
+            Column("estimate_without_overlap", REAL, "the estimate without these pages in any domain", nullable=True),
+            Column("tasks_not_read", TEXT, "tasks whose texts could not be read to compare with", nullable=True),
+        ),
+    ),
+    Table(
         name="rank_prediction",
         grain="one target and model, predicted without its family",
         keys=("target", "slug"),
@@ -426,6 +461,28 @@ _TABLES = (
             Column("cap_after", REAL, "largest weight", nullable=True),
             Column("decision_before", TEXT, "the previous decision", nullable=True),
             Column("decision_after", TEXT, "the decision", nullable=True),
+        ),
+    ),
+    Table(
+        name="certificates",
+        grain="one target and domain that its mixture trains on",
+        keys=("target", "domain"),
+        columns=(
+            Column("target", TEXT, "the target"),
+            Column("domain", TEXT, "the domain"),
+            Column("verdict", TEXT, "of the gate"),
+            Column("decision", TEXT, "selected, partial, not selected (its part of the safety margin) or fallback"),
+            Column("weight", REAL, "share of the mixture"),
+            Column("cap", REAL, "largest weight"),
+            Column("weight_at_two_epochs", REAL, "its weight if every domain could be repeated twice", nullable=True),
+            Column("estimate", REAL, "the estimate that the decision rests on", nullable=True),
+            Column("ci_low", REAL, "lower end of its interval", nullable=True),
+            Column("ci_high", REAL, "upper end of it", nullable=True),
+            Column("selection_probability", REAL, "as in correlation_estimates", nullable=True),
+            Column("estimate_without_family", REAL, "without the family that moves it most", nullable=True),
+            Column("estimate_without_overlap", REAL, "without pages that share text with the tasks", nullable=True),
+            Column("license", TEXT, "licence that most pages state", nullable=True),
+            Column("certificate", TEXT, "all of it as JSON: decision, evidence, audit, policy, provenance"),
         ),
     ),
     Table(
@@ -588,6 +645,10 @@ _TABLES = (
             Column("run", TEXT, "the Dagster run", nullable=True),
             Column("seconds", REAL, "wall time of the step"),
             Column("device", TEXT, "cpu or cuda"),
+            Column(
+                "device_seconds", REAL, "processor time of the step; of a GPU the time that it was held", nullable=True
+            ),
+            Column("peak_bytes", INT, "most memory: of the process, or of tensors on a GPU", nullable=True),
             Column("tokens", INT, "model tokens processed", nullable=True),
             Column("flops", REAL, "floating-point operations, counted from parameters and tokens", nullable=True),
             Column("cost", REAL, "cost in the study's currency, where it states prices", nullable=True),

@@ -1,5 +1,6 @@
 """The command line, as a user meets it: exit codes, and sentences instead of tracebacks."""
 
+import json
 import re
 import subprocess
 import sys
@@ -70,6 +71,23 @@ def test_status_counts_what_is_current_by_asset(finished):
     assert "domain_logliks" in result.stdout
     models = ppl_assets("models", "list", "--study", folder / "study.yaml", "--state", folder / "state", cwd=folder)
     assert "model-07" in models.stdout
+
+
+def test_explain_says_why_and_what_would_have_been(finished):
+    folder, _ = finished
+    where = ("--study", folder / "study.yaml", "--state", folder / "state")
+    result = ppl_assets("explain", "maths-1", "--target", "sums", "--without-family", "family-0", *where, cwd=folder)
+    assert (result.returncode, result.stderr) == (0, "")
+    for heading in ("domain maths-1", "estimate for sums", "models and tasks", "gate", "what would have been"):
+        assert heading in result.stdout
+    assert "without family family-0: " in result.stdout
+    assert "with a cap of 2 epochs: " in result.stdout
+    facts = json.loads(ppl_assets("explain", "maths-1", "--target", "sums", "--json", *where, cwd=folder).stdout)
+    assert facts["decision"]["decision"] in ("selected", "partial", "not selected")
+    assert facts["evidence"]["families"] == 6
+    unknown = ppl_assets("explain", "maths-11", "--target", "sums", *where, cwd=folder)
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "unknown, neither one of the 8 domains" in unknown.stderr
 
 
 def test_init_writes_a_study_that_loads_and_never_overwrites_one(tmp_path):

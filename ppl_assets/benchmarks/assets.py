@@ -4,8 +4,9 @@ import dagster as dg
 import polars as pl
 
 from ppl_assets.benchmarks.build import build_task
-from ppl_assets.benchmarks.evaluate import check_scores, evaluate
+from ppl_assets.benchmarks.evaluate import check_scores, evaluate, load
 from ppl_assets.benchmarks.tables import imported_score_rows, tasks_to_run
+from ppl_assets.likelihood.cost import counted_tokens, forward_flops_per_token
 from ppl_assets.orchestration.step import Step, WorkspaceResource, asset_options
 from ppl_assets.orchestration.workspace import SPLITS
 from ppl_assets.registry import model_source, only_imported
@@ -37,14 +38,21 @@ def benchmark_scores(context: dg.AssetExecutionContext, workspace: WorkspaceReso
     if not tasks or only_imported(study, step.key):
         return step.publish({"benchmark_scores": imported})
     source = model_source(study, opened.settings.models, model)
-    scores = evaluate(
-        source,
-        tasks,
-        task_folders=[opened.settings.tasks, *(study.path(folder) for folder in study.benchmarks.task_folders)],
-        limit=study.benchmarks.limit,
-        batch_size=study.benchmarks.batch_size,
-        progress=step.report(),
-    )
+    loaded = load(source)
+    with counted_tokens(loaded.model) as passed:
+        scores = evaluate(
+            loaded,
+            tasks,
+            task_folders=[opened.settings.tasks, *(study.path(folder) for folder in study.benchmarks.task_folders)],
+            limit=study.benchmarks.limit,
+            batch_size=study.benchmarks.batch_size,
+            progress=step.report(),
+        )
     check_scores(scores, study.targets)
     evaluated = scores.select(pl.lit(step.key).alias("slug"), "task", "metric", "value", "stderr", "samples")
-    return step.publish({"benchmark_scores": pl.concat([imported, evaluated])}, device=source.device)
+    return step.publish(
+        {"benchmark_scores": pl.concat([imported, evaluated])},
+        tokens=passed.tokens,
+        flops=forward_flops_per_token(loaded.model) * passed.tokens,
+        device=source.device,
+    )

@@ -69,9 +69,9 @@ def evaluate(
     import lm_eval
 
     names = sorted(set(tasks))
-    loaded = source if isinstance(source, LoadedModel) else _load(source)
-    with _quiet():
-        manager = _task_manager(names, tuple(str(folder) for folder in task_folders))
+    loaded = source if isinstance(source, LoadedModel) else load(source)
+    with quiet():
+        manager = task_manager(names, tuple(str(folder) for folder in task_folders))
         try:
             results = lm_eval.simple_evaluate(
                 model=_wrapped(loaded, batch_size, progress),
@@ -130,7 +130,8 @@ def ratio_stderr(pairs: list[tuple[float, int]]) -> float | None:
     return math.sqrt(squares * len(pairs) / (len(pairs) - 1)) / sizes
 
 
-def _load(source: "ModelSource") -> LoadedModel:
+def load(source: "ModelSource") -> LoadedModel:
+    """The model and its tokenizer, as they are evaluated."""
     return load_model(
         source.location,
         revision=source.revision,
@@ -139,7 +140,7 @@ def _load(source: "ModelSource") -> LoadedModel:
     )
 
 
-def _task_manager(names: list[str], folders: tuple[str, ...]) -> "TaskManager":
+def task_manager(names: list[str], folders: tuple[str, ...]) -> "TaskManager":
     """An index of the local tasks; of lm-eval's own as well where a name is not local.
 
     Raises:
@@ -236,7 +237,7 @@ def _pairs(samples: list[dict[str, Any]]) -> list[tuple[float, int]]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No log lines, progress bars or report on the machine from lm-eval; everything as before afterwards."""
     import lm_eval.api.task
     import lm_eval.evaluator

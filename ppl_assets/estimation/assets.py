@@ -3,8 +3,12 @@ families."""
 
 import dagster as dg
 
+from ppl_assets.benchmarks.overlap import overlapping
+from ppl_assets.benchmarks.task_texts import task_texts
+from ppl_assets.estimation.audit import audit_rows
 from ppl_assets.estimation.evidence import Evidence, errors_by_target, loss_evidence
 from ppl_assets.estimation.tables import estimate_rows, gate_rows, prediction_rows
+from ppl_assets.likelihood.page_losses import NO_PAGES, page_losses, scoring_texts
 from ppl_assets.orchestration.step import Step, WorkspaceResource, asset_options
 from ppl_assets.orchestration.workspace import Workspace
 
@@ -86,6 +90,34 @@ def rank_prediction(context: dg.AssetExecutionContext, workspace: WorkspaceResou
         _losses(opened), opened.table("benchmark_errors"), targets=study.targets, top_share=study.mixture.top_share
     )
     return step.publish({"rank_prediction": rows})
+
+
+@dg.asset(
+    **asset_options("domain_audits", group="estimation", kinds={"numpy"}),
+    deps=["benchmark_errors", "corpus_chunks", "benchmark_tasks", "correlation_estimates"],
+)
+def domain_audits(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+    """What each estimate hangs on: one family of models, single pages, pages that share text with the benchmarks."""
+    step = Step(context, workspace)
+    opened, study = step.workspace, step.workspace.study
+    pages = page_losses(opened.lake, opened.present("chunk_logliks")) if study.corpus else NO_PAGES
+    texts = scoring_texts(opened.lake, pages)
+    folders = [opened.settings.tasks, *(study.path(folder) for folder in study.benchmarks.task_folders)]
+    overlaps, not_read = {}, {}
+    for name, target in study.targets.items():
+        shown, not_read[name] = task_texts([task.task for task in target.tasks], folders) if texts else ([], [])
+        overlaps[name] = overlapping(texts, shown)
+    rows = audit_rows(
+        _losses(opened),
+        opened.table("benchmark_errors"),
+        opened.by_model("benchmark_scores"),
+        targets=study.targets,
+        estimator=study.estimation.estimator,
+        pages=pages,
+        overlaps=overlaps,
+        not_read=not_read,
+    )
+    return step.publish({"domain_audits": rows}, metadata={"tasks not read": not_read})
 
 
 def _losses(opened: Workspace) -> Evidence:

@@ -193,9 +193,9 @@ def _reliability(
     for half_F2 in np.moveaxis(half_weights(np.arange(len(y_F)), pairs, rng), 2, 0):
         with np.errstate(invalid="ignore", divide="ignore"):
             first_D, second_D = (_half(x_FD[half_F > 0], y_F[half_F > 0], weight_F[half_F > 0]) for half_F in half_F2.T)
-        known_D = np.isfinite(first_D) & np.isfinite(second_D)
-        if known_D.sum() >= 3:
-            agreement.append(float(np.corrcoef(first_D[known_D], second_D[known_D])[0, 1]))
+            known_D = np.isfinite(first_D) & np.isfinite(second_D)
+            if known_D.sum() >= 3:
+                agreement.append(float(np.corrcoef(first_D[known_D], second_D[known_D])[0, 1]))
     mean = float(np.mean(agreement)) if agreement else float("nan")
     return 2 * mean / (1 + mean) if mean > -1 else float("nan")
 

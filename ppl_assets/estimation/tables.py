@@ -9,12 +9,9 @@ from ppl_assets.estimation import rank_correlation
 from ppl_assets.estimation.domain_estimates import estimate_domains
 from ppl_assets.estimation.evidence import Evidence, for_target
 from ppl_assets.estimation.gate import signal_gate
+from ppl_assets.estimation.influence import WITH_INFERENCE
 from ppl_assets.estimation.rank_prediction import rank_prediction
-from ppl_assets.estimation.scores import Estimator
 from ppl_assets.schema import TABLES
-
-# Estimators that inference (intervals, q-values, stability) is made for, as the room names their scores.
-_WITH_INFERENCE: dict[str, Estimator] = {"gls": "gls", "gumbel": "gumbel", "spearmanr": "spearman"}
 
 
 def estimate_rows(
@@ -35,7 +32,7 @@ def estimate_rows(
     frames = []
     for target in targets:
         own = for_target(evidence, errors, target)
-        inferred = estimator if estimator in _WITH_INFERENCE else "spearmanr"
+        inferred = estimator if estimator in WITH_INFERENCE else "spearmanr"
         estimates = estimate_domains(
             own.bpb_MD,
             own.error_M,
@@ -48,7 +45,7 @@ def estimate_rows(
             replicates=replicates,
             level=level,
             top_share=top_share,
-            estimator=_WITH_INFERENCE[inferred],
+            estimator=WITH_INFERENCE[inferred],
         )
         frames.append(_frame(target, inferred, own, {name: getattr(estimates, name) for name in _inferred()}))
         for other in {estimator, "spearmanr"} - {inferred}:

@@ -5,6 +5,9 @@ only those a token is sent to. Attention's own products are left out: under 5 % 
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +36,29 @@ def forward_flops_per_token(model: Any) -> float:
         routed = ".experts." in name
         active += parameter.numel() * (used / experts if routed else 1.0)
     return 2 * active
+
+
+@dataclass(slots=True)
+class TokenCount:
+    """Tokens that went through a model, padding included: what was computed, not what was asked for."""
+
+    tokens: int = 0
+
+
+@contextmanager
+def counted_tokens(model: Any) -> Iterator[TokenCount]:
+    """Count the tokens of every forward pass of `model` meanwhile."""
+    count = TokenCount()
+
+    def add(_: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        ids = named.get("input_ids", arguments[0] if arguments else None)
+        count.tokens += 0 if ids is None else ids.numel()
+
+    hook = model.register_forward_pre_hook(add, with_kwargs=True)
+    try:
+        yield count
+    finally:
+        hook.remove()
 
 
 def matmul_flops_per_second(device: "torch.device | str", dtype: "torch.dtype") -> float:

@@ -28,6 +28,17 @@ from ppl_assets.warehouse import data_version, file_digest
 
 Inputs = Callable[[Workspace, str | None], Any]
 
+# What a certificate tells of, besides losses and scores of every model.
+CERTIFIED_TABLES = (
+    "models",
+    "domains",
+    "benchmark_errors",
+    "correlation_estimates",
+    "domain_audits",
+    "signal_gate",
+    "pretraining_mixture",
+    "shadow_prices",
+)
 # Bump it when a text would get other numbers: known losses are then scored again, not only assembled again.
 _SCORING_CODE = "2"
 # Bump it when a page would get another row of page_scores.
@@ -162,12 +173,18 @@ def _scored(workspace: Workspace, slug: str | None) -> Any:
 def _benchmarked(workspace: Workspace, slug: str | None) -> Any:
     study = workspace.study
     wanted = sorted({(task.task, task.metric) for target in study.targets.values() for task in target.tasks})
-    folders = [
-        task_folder_digest(study.path(folder), workspace.settings.digests) for folder in study.benchmarks.task_folders
-    ]
+    folders = _task_folders(workspace)
     settings = study.benchmarks.model_dump(mode="json", exclude={"build", "task_folders"})
     own = [_identity(workspace, slug), _rows_of(workspace, "imported_scores", slug)]
     return [own, wanted, folders, settings, _version(workspace, "benchmark_tasks")]
+
+
+def _task_folders(workspace: Workspace) -> list[list[tuple[str, str]]]:
+    """Names and digests of the files in the study's own folders of tasks."""
+    study = workspace.study
+    return [
+        task_folder_digest(study.path(folder), workspace.settings.digests) for folder in study.benchmarks.task_folders
+    ]
 
 
 def _aggregated(workspace: Workspace, slug: str | None) -> Any:
@@ -247,6 +264,12 @@ def _published(workspace: Workspace) -> dict[str, Any]:
     return versions
 
 
+def _text(workspace: Workspace) -> dict[str, Any] | None:
+    """What the study says of its text; what it expects of the source's size decides nothing."""
+    corpus = workspace.study.corpus
+    return corpus.model_dump(mode="json", exclude={"expected"}) if corpus else None
+
+
 def _has_corpus(workspace: Workspace) -> bool:
     return workspace.study.corpus is not None
 
@@ -272,7 +295,7 @@ _RECIPES = (
         tables=("domains", "page_sample", "page_rejections"),
         code_version="1",
         inputs=lambda workspace, _: [
-            workspace.study.corpus,
+            _text(workspace),
             workspace.study.policy,
             workspace.retired.patterns,
             workspace.study.seed,
@@ -286,7 +309,7 @@ _RECIPES = (
         code_version="1",
         applies=_has_corpus,
         inputs=lambda workspace, _: [
-            workspace.study.corpus,
+            _text(workspace),
             source_fingerprint(workspace.study, cache=workspace.settings.digests),
             workspace.retired.patterns,
             _version(workspace, "page_sample"),
@@ -370,6 +393,20 @@ _RECIPES = (
         inputs=lambda workspace, _: [_evidence(workspace, _), workspace.study.mixture.top_share],
     ),
     Recipe(
+        asset="domain_audits",
+        tables=("domain_audits",),
+        code_version="1",
+        inputs=lambda workspace, _: [
+            workspace.study.targets,
+            workspace.study.estimation.estimator,
+            _evidence(workspace, _),
+            _versions_by_model(workspace, "benchmark_scores"),
+            _versions_by_model(workspace, "chunk_logliks"),
+            [_version(workspace, table) for table in ("chunks", "benchmark_tasks")],
+            _task_folders(workspace),
+        ],
+    ),
+    Recipe(
         asset="pretraining_mixture",
         tables=("pretraining_mixture", "mixture_gains", "shadow_prices", "mixture_changes"),
         # What was mixed before is no input: it is what the inputs before these left (see mixture.changes).
@@ -397,9 +434,19 @@ _RECIPES = (
         files=_selected_files,
     ),
     Recipe(
+        asset="selection_certificates",
+        tables=("certificates",),
+        code_version="1",
+        inputs=lambda workspace, _: [
+            workspace.study,
+            [_version(workspace, table) for table in (*CERTIFIED_TABLES, "mixture_changes")],
+            [_versions_by_model(workspace, table) for table in ("domain_logliks", "benchmark_scores")],
+        ],
+    ),
+    Recipe(
         asset="cost_ledger",
         tables=("cost_ledger",),
-        code_version="1",
+        code_version="2",
         inputs=lambda workspace, _: [_published(workspace) | {"cost_ledger": None}, workspace.study.prices],
     ),
     Recipe(

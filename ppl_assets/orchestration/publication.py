@@ -19,13 +19,14 @@ _SECONDS_PER_HOUR = 3600
         "pretraining_mixture",
         "selected_pages",
         "rank_prediction",
+        "selection_certificates",
         "corpus_chunks",
         "benchmark_tasks",
         dg.AssetDep("model_zoo", partition_mapping=dg.AllPartitionMapping()),
     ],
 )
 def cost_ledger(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
-    """What each asset and partition cost when it was last computed: wall time, device, tokens, FLOPs, money."""
+    """What each asset and partition cost when last computed: wall and device time, memory, tokens, FLOPs, money."""
     step = Step(context, workspace)
     return step.publish({"cost_ledger": ledger_rows(step.workspace)})
 

@@ -4,7 +4,6 @@ Before: open the workspace and take the fingerprint, so that an input that chang
 not falsely current. After: write the tables, tell Dagster what was written.
 """
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from ppl_assets.meter import Meter
 from ppl_assets.orchestration.partitions import model_partitions, run_partitions
 from ppl_assets.orchestration.progress_reports import report_to
 from ppl_assets.orchestration.provenance import RECIPES, fingerprint
@@ -78,7 +78,7 @@ class Step:
         self.workspace = resource.open()
         self.workspace.settings.state.mkdir(parents=True, exist_ok=True)
         self.fingerprint = fingerprint(self.workspace, self.asset, self.partition)
-        self._began = time.monotonic()
+        self._meter = Meter()
 
     @property
     def key(self) -> str:
@@ -100,13 +100,8 @@ class Step:
         device: str = "cpu",
     ) -> dg.MaterializeResult:
         """Write the asset's tables and describe them; the first one is the table that the asset is named for."""
-        cost = {
-            "run": self.context.run.run_id,
-            "seconds": time.monotonic() - self._began,
-            "device": device,
-            "tokens": tokens,
-            "flops": flops,
-        }
+        run = {"run": self.context.run.run_id}
+        cost = run | self._meter.read(device) | {"tokens": tokens, "flops": flops}
         versions: list[str] = []
         for table, part in RECIPES[self.asset].parts(self.partition):
             rows = frames[table]

@@ -1,11 +1,24 @@
-"""Asset of the report room."""
+"""Assets of the report room."""
 
 import dagster as dg
 
 from ppl_assets.orchestration.step import Step, WorkspaceResource, asset_options
 from ppl_assets.report import render
-from ppl_assets.report.tables import report_data
+from ppl_assets.report.certificates import certificate_rows
+from ppl_assets.report.tables import content_provenance, grounds, report_data
 from ppl_assets.warehouse import replace_file
+
+
+@dg.asset(
+    **asset_options("selection_certificates", group="publication", kinds={"json"}),
+    deps=["pretraining_mixture", "domain_audits", "rank_prediction"],
+)
+def selection_certificates(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+    """All that is known of each domain that a mixture trains on: a row per domain, and the whole as JSON."""
+    step = Step(context, workspace)
+    opened = step.workspace
+    rows = certificate_rows(report_data(opened), grounds(opened), content_provenance(opened))
+    return step.publish({"certificates": rows})
 
 
 @dg.asset(**asset_options("selection_report", group="publication", kinds={"html"}), deps=["cost_ledger"])

@@ -73,7 +73,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 # Tables whose section is left out where they have no row, as where a study does without what makes them: each is also a
 # field of `ReportData`, empty by default.
-OPTIONAL = ("cost_ledger",)
+OPTIONAL = ("cost_ledger", "domain_audits")
 
 
 def _no_rows(table: str) -> Callable[[], pl.DataFrame]:
@@ -96,6 +96,7 @@ class ReportData:
     shadow_prices: pl.DataFrame
     mixture_changes: pl.DataFrame
     cost_ledger: pl.DataFrame = field(default_factory=_no_rows("cost_ledger"))
+    domain_audits: pl.DataFrame = field(default_factory=_no_rows("domain_audits"))
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Study, versions, fingerprints: any nesting of mappings down to text and numbers."""
 

@@ -4,9 +4,15 @@ from importlib.metadata import version
 from typing import Any
 
 import ppl_assets
-from ppl_assets.orchestration.provenance import RECIPES, partitions
+from ppl_assets.estimation.audit import page_estimates
+from ppl_assets.estimation.evidence import loss_evidence
+from ppl_assets.likelihood.page_losses import page_losses
+from ppl_assets.mixture.changes import mixture_before
+from ppl_assets.mixture.counterfactuals import Grounds
+from ppl_assets.orchestration.provenance import CERTIFIED_TABLES, RECIPES, partitions
 from ppl_assets.orchestration.workspace import Workspace
 from ppl_assets.report.data import COLUMNS, OPTIONAL, ReportData
+from ppl_assets.report.explanation import Sources
 from ppl_assets.schema import TABLES
 
 _LIBRARIES = ("dagster", "duckdb", "polars", "numpy", "scipy", "torch", "transformers", "tokenizers", "lm-eval")
@@ -19,6 +25,55 @@ def report_data(workspace: Workspace) -> ReportData:
         for name in (*COLUMNS, *OPTIONAL)
     }
     return ReportData(**frames, provenance=provenance(workspace))
+
+
+def grounds(workspace: Workspace) -> Grounds:
+    """What the mixture in the lake was decided from, to decide again with something changed."""
+    return Grounds(
+        study=workspace.study,
+        models=workspace.models(),
+        domains=workspace.table("domains"),
+        domain_logliks=workspace.by_model("domain_logliks"),
+        benchmark_scores=workspace.by_model("benchmark_scores"),
+        correlation_estimates=workspace.table("correlation_estimates"),
+        signal_gate=workspace.table("signal_gate"),
+        before=mixture_before(workspace.table("mixture_changes"), same_inputs=True),
+    )
+
+
+def sources(workspace: Workspace) -> Sources:
+    """Where an explanation looks; pages are scored together only when one is asked for."""
+    decided = grounds(workspace)
+
+    def estimates(target: str) -> dict[str, float]:
+        return page_estimates(
+            loss_evidence(decided.models, decided.domains, decided.domain_logliks),
+            workspace.table("benchmark_errors"),
+            target,
+            pages=page_losses(workspace.lake, workspace.present("chunk_logliks")),
+            estimator=workspace.study.estimation.estimator,
+        )
+
+    return Sources(
+        data=report_data(workspace),
+        grounds=decided,
+        page_sample=workspace.table("page_sample"),
+        page_rejections=workspace.table("page_rejections"),
+        near_duplicates=workspace.table("near_duplicates"),
+        retired=workspace.retired,
+        page_estimates=estimates,
+    )
+
+
+def content_provenance(workspace: Workspace) -> dict[str, Any]:
+    """Study, versions and the content of every table that a certificate is from: the same whoever computes it."""
+    footers = {name: workspace.lake.footer(name) for name in CERTIFIED_TABLES}
+    return {
+        "study": workspace.study.name,
+        "seed": workspace.study.seed,
+        "ppl_assets": ppl_assets.__version__,
+        "tables": {name: footer.data_version for name, footer in footers.items() if footer},
+    }
 
 
 def provenance(workspace: Workspace) -> dict[str, Any]:

@@ -111,6 +111,13 @@ class ReferenceTokenizer(Section):
     bytes_per_token: Count = Field(default=4, description="without a file: this many UTF-8 bytes count as one token")
 
 
+class ExpectedText(Section):
+    """What a source that is not at hand is expected to hold: for `plan` alone, until the catalog has counted it."""
+
+    domains: Count = Field(description="domains with enough pages")
+    tokens_per_page: Count = Field(description="reference tokens of a page, in the mean")
+
+
 class Corpus(Section):
     """Where text comes from and how it is sampled and cut."""
 
@@ -130,6 +137,7 @@ class Corpus(Section):
         le=1,
         description="Jaccard similarity of word 5-grams from which two pages are near duplicates",
     )
+    expected: ExpectedText | None = Field(default=None, description="size of a source that is not at hand, for `plan`")
 
 
 class ZooTokenizer(Section):
@@ -538,6 +546,17 @@ class Prices(Section):
     currency: Name = Field(default="USD", description="of the prices")
 
 
+class Alternatives(Section):
+    """What a choice by training would take, to compare costs with; none of it is run."""
+
+    proxy_models: Count = Field(default=512, description="small models on random mixtures, as RegMix trains")
+    proxy_params: Count = Field(default=1_000_000, description="parameters of each")
+    proxy_tokens: Count = Field(default=1_000_000_000, description="tokens that each is trained on")
+    pilot_runs: Count = Field(default=5, description="pilot runs per target: arms times seeds")
+    pilot_params: Count = Field(default=160_000_000, description="parameters of a pilot's model")
+    pilot_tokens: Count = Field(default=3_200_000_000, description="tokens of a pilot run")
+
+
 class Study(Section):
     """One question, stated in full."""
 
@@ -559,6 +578,9 @@ class Study(Section):
     policy: tuple[PolicyRule, ...] = Field(default=(), description="which domains may be used")
     model_policy: ModelPolicy | None = Field(default=None, description="which models may score; default: all")
     prices: Prices = Field(default=Prices(), description="for the cost ledger")
+    alternatives: Alternatives = Field(
+        default=Alternatives(), description="what the cost of the choice is compared with"
+    )
     folder: Path = Field(
         default=Path(), exclude=True, description="set on loading: what relative paths are relative to"
     )

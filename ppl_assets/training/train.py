@@ -101,6 +101,15 @@ def build_model(architecture: Architecture, *, vocabulary: int, context_tokens: 
     return model
 
 
+def parameters_of(architecture: Architecture, *, vocabulary: int, context_tokens: int) -> int:
+    """How many parameters `build_model` would make; nothing is allocated."""
+    import torch
+
+    with torch.device("meta"):
+        model = build_model(architecture, vocabulary=vocabulary, context_tokens=context_tokens)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def learning_rate_factor(step: int, steps: int) -> float:
     """Share of the peak learning rate in `step` (from 0) of `steps`: 10 % linear warm-up, then a cosine to 0.1."""
     warmup = max(1, round(0.1 * steps))

@@ -1,0 +1,111 @@
+"""Which family of models an estimate hangs on: every estimate again, without one family at a time.
+
+Quantity: the study's own estimate of each domain over the models of all other families, with errors made anew from
+their scores (an error of several tasks is standardised over the models that it is taken over). No resampling: this is
+what the estimate would have been. Axes: F families left out, D domains.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from ppl_assets.errors import InputError
+from ppl_assets.estimation import rank_correlation
+from ppl_assets.estimation.domain_scores import point_estimate
+from ppl_assets.estimation.evidence import Evidence, errors_by_target, for_target
+from ppl_assets.estimation.scores import Estimator
+from ppl_assets.study.schema import Target
+
+# Fewer models than this have no rank correlation worth the name; the study's own minimum is for its decisions.
+_MINIMUM_MODELS = 3
+# Estimators that inference (intervals, q-values, stability) is made for, as the room names their scores.
+WITH_INFERENCE: dict[str, Estimator] = {"gls": "gls", "gumbel": "gumbel", "spearmanr": "spearman"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Influence:
+    """`estimate_D` over all models, and `left_out_FD` without each of `families`; NaN where there is none."""
+
+    domains: tuple[str, ...]
+    families: tuple[str, ...]
+    estimate_D: np.ndarray
+    left_out_FD: np.ndarray
+
+    @property
+    def strongest_D(self) -> np.ndarray:
+        """Index of the family whose absence moves each domain's estimate most; -1 where no absence can be judged."""
+        change_FD = np.nan_to_num(np.abs(self.left_out_FD - self.estimate_D), nan=-1.0)
+        return np.where(change_FD.max(axis=0) < 0, -1, change_FD.argmax(axis=0))
+
+
+def estimate_of(evidence: Evidence, estimator: str) -> np.ndarray:
+    """The study's estimate of every domain; `evidence` is that of one target (`for_target`)."""
+    if estimator in WITH_INFERENCE:
+        return point_estimate(evidence.bpb_MD, evidence.error_M, WITH_INFERENCE[estimator])
+    estimate: np.ndarray = getattr(rank_correlation, estimator)(evidence.bpb_MD, evidence.error_M)
+    return estimate
+
+
+def without_family(evidence: Evidence, family: str) -> Evidence:
+    """The same without the models of a family.
+
+    Raises:
+        InputError: no model is of that family.
+    """
+    kept = [index for index, name in enumerate(evidence.families) if name != family]
+    if len(kept) == len(evidence.families):
+        known = ", ".join(sorted(set(evidence.families)))
+        raise InputError(f"family {family!r} has no model in this study; expected one of {known}")
+    return _rows(evidence, kept)
+
+
+def family_influence(
+    evidence: Evidence, scores: pl.DataFrame, *, name: str, target: Target, estimator: str
+) -> Influence:
+    """Estimates for one target with and without each family.
+
+    Args:
+        evidence: losses of all models.
+        scores: rows of ``benchmark_scores``.
+        name, target: the target and what the study says of it.
+        estimator: the study's.
+    """
+    full = _with_errors(evidence, scores, name, target)
+    families = tuple(sorted(set(full.families)))
+    left_out = [_left_out(evidence, family, scores, name, target, estimator) for family in families]
+    return Influence(
+        domains=evidence.domains,
+        families=families,
+        estimate_D=estimate_of(full, estimator),
+        left_out_FD=np.stack(left_out),
+    )
+
+
+def _left_out(
+    evidence: Evidence, family: str, scores: pl.DataFrame, name: str, target: Target, estimator: str
+) -> np.ndarray:
+    """Estimates without a family; NaN where what is left has none (too few models, or a task that no longer varies)."""
+    try:
+        return estimate_of(_with_errors(without_family(evidence, family), scores, name, target), estimator)
+    except InputError:
+        return np.full(len(evidence.domains), np.nan)
+
+
+def _with_errors(evidence: Evidence, scores: pl.DataFrame, name: str, target: Target) -> Evidence:
+    """The evidence of a target, its errors made from the scores of these models; whatever their orientation."""
+    as_it_is = target.model_copy(update={"allow_reversed": True})
+    errors = errors_by_target({name: as_it_is}, scores, evidence, minimum_models=_MINIMUM_MODELS, missing=())
+    return for_target(evidence, errors, name)
+
+
+def _rows(evidence: Evidence, rows: Sequence[int]) -> Evidence:
+    return replace(
+        evidence,
+        slugs=tuple(evidence.slugs[row] for row in rows),
+        families=tuple(evidence.families[row] for row in rows),
+        params_M=evidence.params_M[rows],
+        bpb_MD=evidence.bpb_MD[rows],
+        error_M=evidence.error_M[rows],
+    )

@@ -1,0 +1,157 @@
+"""A short measurement of this machine: the study's own pool trained, scored and evaluated for a moment.
+
+For every tokenizer and architecture of the pool, the real functions run twice on a little, and a line through both says
+what a step, a token and a question cost and what comes before the first one (loading, self-test, lm-eval's start). All
+times are processor seconds of one thread: a busy machine lengthens them less than it lengthens a wait.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from ppl_assets.benchmarks.build import build_task
+from ppl_assets.benchmarks.evaluate import evaluate
+from ppl_assets.likelihood.loading import load_model
+from ppl_assets.likelihood.tables import chunk_rows, self_test_sample
+from ppl_assets.progress import Progress
+from ppl_assets.study import Study
+from ppl_assets.study.schema import ZooRun, checkpoint_slug
+from ppl_assets.training.train import train_run
+
+# Two sizes of each: far enough apart for a slope, small enough for seconds.
+_STEPS, _CHUNKS, _ITEMS = (2, 6), (24, 120), (4, 20)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Processor seconds before the first unit, and for each."""
+
+    fixed: float
+    each: float
+
+    def at(self, units: float) -> float:
+        """Seconds of so many units."""
+        return self.fixed + self.each * units
+
+    @classmethod
+    def through(cls, few: tuple[float, float], many: tuple[float, float]) -> "Line":
+        """The line through two (units, seconds); noise cannot make it fall or begin below zero."""
+        each = max((many[1] - few[1]) / (many[0] - few[0]), 0.0)
+        return cls(max(few[1] - each * few[0], 0.0), each)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsed:
+    """Of one kind of model: training by step, scoring by reference token, evaluation by question of the study's tasks;
+    and tokens of the model to one reference token."""
+
+    training: Line
+    scoring: Line
+    evaluation: Line
+    tokens_per_reference: float
+
+
+Kind = tuple[str, str]
+
+
+def kind_of(run: ZooRun) -> Kind:
+    """Runs of one tokenizer and architecture take alike."""
+    return run.tokenizer, run.architecture
+
+
+def rehearse(study: Study, pages: pl.DataFrame, chunks: pl.DataFrame) -> dict[Kind, Rehearsed]:
+    """What each kind of model of the study's pool takes on this machine.
+
+    Args:
+        pages, chunks: the sampled pages of all parts and the chunks of the scoring part.
+    """
+    import torch
+
+    assert study.zoo is not None
+    first = {kind_of(run): run for run in reversed(study.zoo.runs)}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory(prefix="ppl-plan-") as folder:
+            tasks = Path(folder) / "tasks"
+            for task in study.benchmarks.build:
+                build_task(task, pages, tasks, seed=study.seed)
+            return {kind: _of_kind(study, run, pages, chunks, Path(folder)) for kind, run in first.items()}
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _of_kind(study: Study, run: ZooRun, pages: pl.DataFrame, chunks: pl.DataFrame, folder: Path) -> Rehearsed:
+    training = Line.through(*((steps, _trained(study, run, pages, folder, steps)) for steps in _STEPS))
+    model = folder / str(_STEPS[-1]) / checkpoint_slug(run.run, _STEPS[-1])
+    parts = [chunks.gather_every(max(1, chunks.height // number)).head(number) for number in _CHUNKS]
+    scored = [_scored(study, model, part, folder) for part in parts]
+    sizes = [int(part["tokens"].sum()) for part in parts]
+    scoring = Line.through(*((size, seconds) for size, (seconds, _) in zip(sizes, scored, strict=True)))
+    names = [task.task for task in study.benchmarks.build]
+    evaluation = Line(0.0, 0.0)
+    if names:
+        evaluation = Line.through(*((len(names) * items, _evaluated(study, model, folder, items)) for items in _ITEMS))
+    return Rehearsed(
+        training=training,
+        scoring=scoring,
+        evaluation=evaluation,
+        tokens_per_reference=scored[-1][1] / sizes[-1],
+    )
+
+
+def _trained(study: Study, run: ZooRun, pages: pl.DataFrame, folder: Path, steps: int) -> float:
+    assert study.zoo is not None
+    short = study.zoo.model_copy(update={"checkpoints": (steps,)})
+    return _seconds(lambda: train_run(run, short, pages, folder / str(steps), fingerprint="rehearsal"))
+
+
+def _scored(study: Study, model: Path, chunks: pl.DataFrame, folder: Path) -> tuple[float, int]:
+    """Processor seconds, and tokens of the model."""
+    tokens = 0
+
+    def score() -> None:
+        nonlocal tokens
+        rows = chunk_rows(
+            "rehearsal",
+            chunks,
+            load_model(model, dtype=study.scoring.dtype),
+            sample=self_test_sample(chunks),
+            scoring_digest="rehearsal",
+            token_folder=folder / f"tokens-{model.name}-{chunks.height}",
+            shard_folder=folder / f"shards-{model.name}-{chunks.height}",
+            token_budget=study.scoring.token_budget,
+            too_long=study.scoring.too_long,
+            max_context=study.scoring.max_context,
+            progress=_silent,
+        )
+        tokens = int(rows["tokens"].sum())
+
+    return _seconds(score), tokens
+
+
+def _evaluated(study: Study, model: Path, folder: Path, items: int) -> float:
+    names = [task.task for task in study.benchmarks.build]
+    return _seconds(
+        lambda: evaluate(
+            load_model(model),
+            names,
+            task_folders=[folder / "tasks"],
+            limit=items,
+            batch_size=study.benchmarks.batch_size,
+        )
+    )
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    before = time.process_time()
+    work()
+    return time.process_time() - before
+
+
+def _silent(progress: Progress) -> None:
+    """A rehearsal shows no progress of its own."""

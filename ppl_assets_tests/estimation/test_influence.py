@@ -1,0 +1,88 @@
+"""Estimates with a family left out: what they would have been, computed without the code that is tested."""
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.stats import spearmanr
+
+from ppl_assets.errors import InputError
+from ppl_assets.estimation.evidence import Evidence
+from ppl_assets.estimation.influence import family_influence, without_family
+from ppl_assets.study.schema import Target, TargetTask
+
+FAMILIES = ("a", "a", "a", "b", "b", "b", "c", "c", "d", "d")
+
+
+@pytest.fixture
+def evidence() -> Evidence:
+    rng = np.random.default_rng(3)
+    return Evidence(
+        slugs=tuple(f"m{index}" for index in range(len(FAMILIES))),
+        families=FAMILIES,
+        params_M=np.full(len(FAMILIES), np.nan),
+        domains=("x", "y", "z"),
+        groups=("", "", ""),
+        bpb_MD=rng.normal(1, 0.1, (len(FAMILIES), 3)),
+        error_M=np.full(len(FAMILIES), np.nan),
+    )
+
+
+def scores_of(evidence: Evidence, **tasks: np.ndarray) -> pl.DataFrame:
+    rows = [
+        {"slug": slug, "task": task, "metric": "m", "value": float(value)}
+        for task, values in tasks.items()
+        for slug, value in zip(evidence.slugs, values, strict=True)
+    ]
+    return pl.DataFrame(rows)
+
+
+def target_of(*tasks: str) -> Target:
+    return Target(tasks=tuple(TargetTask(task=task, metric="m", kind="bpb") for task in tasks))
+
+
+def test_an_estimate_without_a_family_is_scipys_over_the_other_models(evidence):
+    error = np.random.default_rng(4).normal(size=len(FAMILIES))
+    found = family_influence(
+        evidence, scores_of(evidence, t=error), name="t", target=target_of("t"), estimator="spearmanr"
+    )
+    assert found.families == ("a", "b", "c", "d")
+    for row, family in enumerate(found.families):
+        kept = [index for index, name in enumerate(FAMILIES) if name != family]
+        by_hand = [spearmanr(evidence.bpb_MD[kept, column], error[kept]).statistic for column in range(3)]
+        assert found.left_out_FD[row] == pytest.approx(by_hand, abs=1e-12)
+    change = np.abs(found.left_out_FD - found.estimate_D)
+    assert list(found.strongest_D) == list(change.argmax(axis=0))
+
+
+def test_errors_of_several_tasks_are_standardised_over_the_models_that_are_left(evidence):
+    """An outlier in family a stretches one task's scale; without it the task counts as much as the other again."""
+    rng = np.random.default_rng(5)
+    one, two = rng.normal(size=(2, len(FAMILIES)))
+    one[0] = 50.0
+    found = family_influence(
+        evidence, scores_of(evidence, one=one, two=two), name="t", target=target_of("one", "two"), estimator="spearmanr"
+    )
+    kept = np.array([family != "a" for family in FAMILIES])
+    standard = [(task[kept] - task[kept].mean()) / task[kept].std() for task in (one, two)]
+    expected = spearmanr(evidence.bpb_MD[kept, 1], sum(standard)).statistic
+    assert found.left_out_FD[0, 1] == pytest.approx(expected, abs=1e-12)
+
+
+def test_where_nothing_can_be_estimated_without_a_family_no_family_is_called_the_strongest(evidence):
+    """All models but one family's have the same score: without that family the task no longer varies."""
+    constant = np.where(np.array(FAMILIES) == "a", np.arange(len(FAMILIES), dtype=float), 0.5)
+    other = np.random.default_rng(6).normal(size=len(FAMILIES))
+    found = family_influence(
+        evidence,
+        scores_of(evidence, one=constant, two=other),
+        name="t",
+        target=target_of("one", "two"),
+        estimator="spearmanr",
+    )
+    assert np.isnan(found.left_out_FD[0]).all()
+    assert 0 not in found.strongest_D
+
+
+def test_an_unknown_family_is_refused_with_those_that_exist(evidence):
+    with pytest.raises(InputError, match="family 'e' has no model in this study; expected one of a, b, c, d"):
+        without_family(evidence, "e")
