@@ -486,6 +486,19 @@ _TABLES = (
         ),
     ),
     Table(
+        name="next_measurements",
+        grain="one target and measurement that would make its choice surer",
+        keys=("target", "measurement"),
+        columns=(
+            Column("target", TEXT, "the target"),
+            Column("measurement", TEXT, "what would be measured, in words"),
+            Column("kind", TEXT, "model (public), probe (trained on a designed mixture), pages or questions"),
+            Column("shrinks", REAL, "share of the variance of differences between estimates that it takes away"),
+            Column("flops", REAL, "floating-point operations that it takes", nullable=True),
+            Column("place", INT, "by variance taken away per operation, best is 1"),
+        ),
+    ),
+    Table(
         name="page_filters",
         grain="one target",
         keys=("target",),

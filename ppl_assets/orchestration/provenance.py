@@ -444,6 +444,19 @@ _RECIPES = (
         ],
     ),
     Recipe(
+        asset="next_measurements",
+        tables=("next_measurements",),
+        code_version="1",
+        inputs=lambda workspace, _: [
+            workspace.study.targets,
+            workspace.study.estimation.estimator,
+            [workspace.study.zoo, workspace.study.alternatives, workspace.study.benchmarks],
+            _evidence(workspace, _),
+            _versions_by_model(workspace, "benchmark_scores"),
+            [_version(workspace, table) for table in ("models", "chunks", "domain_audits")],
+        ],
+    ),
+    Recipe(
         asset="cost_ledger",
         tables=("cost_ledger",),
         code_version="2",

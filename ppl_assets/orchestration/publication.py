@@ -20,6 +20,7 @@ _SECONDS_PER_HOUR = 3600
         "selected_pages",
         "rank_prediction",
         "selection_certificates",
+        "next_measurements",
         "corpus_chunks",
         "benchmark_tasks",
         dg.AssetDep("model_zoo", partition_mapping=dg.AllPartitionMapping()),

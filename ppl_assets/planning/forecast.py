@@ -84,7 +84,7 @@ def plan(situation: Situation, text: TextSize | None, device: Device, rehearsed:
     )
     scored = [slug for slug in situation.params if slug not in situation.imported]
     items = [_training(situation, run, device, rehearsed) for run in _runs(study)]
-    questions, asked = _questions(study)
+    questions, asked = questions_of(study)
     for slug in scored:
         params = situation.params[slug] or typical
         measured = rehearsed.get(kind_of(own[slug])) if slug in own else None
@@ -153,7 +153,7 @@ def _item(
     )
 
 
-def _questions(study: Study) -> tuple[int, float]:
+def questions_of(study: Study) -> tuple[int, float]:
     """Questions of all tasks of the targets, and the tokens that asking them takes."""
     built = {task.task: task for task in study.benchmarks.build}
     limit = study.benchmarks.limit

@@ -12,6 +12,7 @@ import polars as pl
 
 from ppl_assets.errors import InputError
 from ppl_assets.schema import TABLES
+from ppl_assets.study.schema import Alternatives, Prices
 
 # Attributes of a domain by which mixture and pool are compared, where the corpus states them.
 GROUPINGS = {"domain_group": "group", "language": "language", "license": "licence", "maker": "maker"}
@@ -73,7 +74,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 # Tables whose section is left out where they have no row, as where a study does without what makes them: each is also a
 # field of `ReportData`, empty by default.
-OPTIONAL = ("cost_ledger", "domain_audits")
+OPTIONAL = ("cost_ledger", "domain_audits", "next_measurements")
 
 
 def _no_rows(table: str) -> Callable[[], pl.DataFrame]:
@@ -97,6 +98,9 @@ class ReportData:
     mixture_changes: pl.DataFrame
     cost_ledger: pl.DataFrame = field(default_factory=_no_rows("cost_ledger"))
     domain_audits: pl.DataFrame = field(default_factory=_no_rows("domain_audits"))
+    next_measurements: pl.DataFrame = field(default_factory=_no_rows("next_measurements"))
+    prices: Prices = field(default_factory=Prices)
+    alternatives: Alternatives = field(default_factory=Alternatives)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Study, versions, fingerprints: any nesting of mappings down to text and numbers."""
 
@@ -173,19 +177,19 @@ class ReportData:
                 found.append((word, None if value is None or math.isnan(value) else value))
         return found
 
-    def nearest_target(self, target: str) -> tuple[str, float] | None:
-        """The other target whose errors over models correlate most (Spearman) with this one's; None without another."""
+    def separability(self) -> dict[str, dict[str, float | None]]:
+        """Spearman's correlation of the errors of every two targets over the models that have both; empty for one."""
         errors = self.benchmark_errors.pivot("target", index="slug", values="error")
-        others = [name for name in self.targets if name != target and name in errors.columns]
-        if target not in errors.columns or not others:
-            return None
-        correlations = []
-        for other in others:
-            both = errors.filter(pl.col(target).is_not_null() & pl.col(other).is_not_null())
-            value = both.select(pl.corr(target, other, method="spearman")).item() if both.height > 1 else None
-            if value is not None and not math.isnan(value):
-                correlations.append((other, value))
-        return max(correlations, key=lambda pair: pair[1], default=None)
+        names = [name for name in self.targets if name in errors.columns]
+        if len(names) < 2:
+            return {}
+        return {one: {other: _spearman(errors, one, other) for other in names} for one in names}
+
+    def nearest_target(self, target: str) -> tuple[str, float] | None:
+        """The other target whose errors over models correlate most with this one's; None without another."""
+        row = self.separability().get(target, {})
+        others = [(name, value) for name, value in row.items() if name != target and value is not None]
+        return max(others, key=lambda pair: pair[1], default=None)
 
     def models_of(self, target: str) -> pl.DataFrame:
         """One row per model with an error on a target: slug, family, params, error; the best first."""
@@ -194,3 +198,12 @@ class ReportData:
             .join(self.models.select("slug", "family", "params"), on="slug", how="left")
             .sort("error", "slug", nulls_last=True)
         )
+
+
+def _spearman(frame: pl.DataFrame, one: str, other: str) -> float | None:
+    """Rank correlation of two columns over the rows that have both; None where it is not defined."""
+    if one == other:
+        return 1.0
+    both = frame.filter(pl.col(one).is_not_null() & pl.col(other).is_not_null())
+    value = both.select(pl.corr(one, other, method="spearman")).item() if both.height > 1 else None
+    return None if value is None or math.isnan(value) else value

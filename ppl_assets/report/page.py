@@ -17,14 +17,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ppl_assets.report import charts, wording
+from ppl_assets.report.costs import costs
 from ppl_assets.report.data import GROUPINGS, ReportData
-from ppl_assets.report.risks import Risk, risks
+from ppl_assets.report.risks import INSEPARABLE, Risk, risks
 from ppl_assets.report.sections import shown_sections
 from ppl_assets.report.together import mixture_views
 
 # More rows than people read; all of them are in the published table.
 TABLE_ROWS = 50
-ANSWER_DOMAINS, ANSWER_RISKS = 5, 3
+ANSWER_DOMAINS, ANSWER_RISKS, AUDITED_DOMAINS = 5, 3, 12
 
 FORMATS = {
     "share": wording.share,
@@ -33,6 +34,7 @@ FORMATS = {
     "plain": wording.plain,
     "probability": wording.probability,
     "count": wording.count,
+    "power": wording.power,
 }
 
 HEADLINES = {
@@ -63,6 +65,9 @@ def render(tables: ReportData) -> str:
         views=views,
         mixtures=mixture_views(tables),
         heat_map=charts.heat_map(tables),
+        costs=costs(tables),
+        separability=tables.separability(),
+        inseparable=INSEPARABLE,
         losses=charts.losses(tables, shown),
         models=tables.models,
         domains=tables.domains,
@@ -93,6 +98,7 @@ class TargetView:
     pool_estimate: float | None
     pool_known: bool
     risks: list[Risk]
+    audits: list[dict[str, Any]]
     groups: list[tuple[str, list[dict[str, Any]]]]
     predictions: list[tuple[str, float | None]]
     evidence_domains: list[str]
@@ -116,6 +122,10 @@ def _target_view(data: ReportData, target: str) -> TargetView:
         drawn["evidence"] = charts.evidence_chart(data, target, evidence)
     if data.rank_prediction.filter((pl.col("target") == target) & pl.col("predicted_rank").is_not_null()).height:
         drawn["ranks"] = charts.rank_chart(data, target)
+    if "given_size" in frame.columns and frame["given_size"].count():
+        drawn["adjusted"] = charts.adjusted_chart(frame)
+    if frame["selection_probability"].count():
+        drawn["stability"] = charts.stability_chart(frame)
     return TargetView(
         number=data.targets.index(target),
         target=target,
@@ -132,12 +142,20 @@ def _target_view(data: ReportData, target: str) -> TargetView:
         pool_estimate=_mean_estimate(frame, "pool"),
         pool_known=frame["pool"].count() > 0,
         risks=risks(data, target),
+        audits=_audits(data, target, frame),
         groups=groups,
         predictions=data.predictions(target),
         evidence_domains=evidence,
         lowest_listed=len(evidence) == charts.EVIDENCE_DOMAINS,
         charts=drawn,
     )
+
+
+def _audits(data: ReportData, target: str, frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """Audits of the domains with the largest weights."""
+    shown = frame.filter(pl.col("weight") > 0).head(AUDITED_DOMAINS).select("domain")
+    own = data.domain_audits.filter(pl.col("target") == target)
+    return shown.join(own, on="domain", how="inner", maintain_order="left").to_dicts()
 
 
 def _headline(verdict: str, *, falls_back: bool) -> str:

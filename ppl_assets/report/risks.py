@@ -1,7 +1,7 @@
 """What could be wrong with a target's mixture, read off the tables: one measured number and one sentence each.
 
-Thresholds are conventions and stand beside their reason. It does not know licences in law, contamination of benchmarks,
-or what training on the mixture brings: a pilot shows that.
+Thresholds are conventions and stand beside their reason. It does not know licences in law, text of the benchmarks in
+pages that were not sampled, or what training on the mixture brings: a pilot shows that.
 """
 
 from dataclasses import dataclass
@@ -22,6 +22,9 @@ LARGE_PART = 0.1  # of the mixture
 ONE_DOMAIN = 0.2  # of the mixture in a single domain
 INSEPARABLE = 0.95  # less than a tenth of the variance of ranks is the target's own
 SHIFT = 0.1  # of the mixture on other groups than the pool
+LENGTH = 1.5  # times the pool's mean page, or less than one over it
+DISAGREEING = 0.5  # of a domain's pages on the other side of the mean domain
+CHANGED = 0.1  # of a correlation: more than an interval's typical half-width over a hundred models is not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +39,7 @@ class Risk:
 
 def risks(data: ReportData, target: str) -> list[Risk]:
     """All risks that the tables allow to measure for a target, those beyond their thresholds first."""
-    found = [*_evidence(data, target), *_mixture(data, target), *_coverage(data)]
+    found = [*_evidence(data, target), *_mixture(data, target), *_audited(data, target), *_coverage(data)]
     nearest = data.nearest_target(target)
     if nearest is not None:
         found.append(_separability(*nearest))
@@ -106,7 +109,101 @@ def _mixture(data: ReportData, target: str) -> list[Risk]:
             sentence="Other models of the same kind would often have left these domains out.",
         ),
         *[_shift(rows, column, word) for column, word in GROUPINGS.items() if _comparable(rows, column)],
+        *_length(data, rows),
+        *_policy(rows),
         _licences(rows),
+    ]
+
+
+def _length(data: ReportData, rows: pl.DataFrame) -> list[Risk]:
+    """Mean page of the mixture over that of the pool, in reference tokens; where pages are counted."""
+    pages = rows.join(data.domains.select("domain", "pages"), on="domain", how="left").filter(
+        pl.col("pages") > 0, pl.col("pool") > 0
+    )
+    if pages.is_empty() or not pages["weight"].sum():
+        return []
+    # Tokens over pages: a share of the tokens is that share of the pages, each of the domain's mean length.
+    tokens_per_page = pl.col("pool_tokens") / pl.col("pages")
+    mixture, pool = (
+        pages.select(pl.col(share).sum() / (pl.col(share) / tokens_per_page).sum()).item()
+        for share in ("weight", "pool")
+    )
+    ratio = mixture / pool
+    return [
+        Risk(
+            name="Mean page of the mixture, times the pool's",
+            measure=plain(ratio),
+            flagged=not 1 / LENGTH <= ratio <= LENGTH,
+            sentence="Longer or shorter pages are another kind of text, whatever they are about.",
+        )
+    ]
+
+
+def _policy(rows: pl.DataFrame) -> list[Risk]:
+    """Domains that rules took out; told, not judged."""
+    removed = rows.filter((pl.col("decision") == "excluded") & pl.col("reason").str.contains("policy"))
+    if removed.is_empty():
+        return []
+    return [
+        Risk(
+            name="Domains removed by policy",
+            measure=f"{removed.height:,}",
+            flagged=False,
+            sentence="Rules of the study leave them out, each with its reason, owner and date.",
+        )
+    ]
+
+
+def _audited(data: ReportData, target: str) -> list[Risk]:
+    """From the audit: does the mixture hang on one family, on pages that disagree, or on the benchmarks' own text?"""
+    rows = data.domain_rows(target)
+    audits = data.domain_audits.filter(pl.col("target") == target)
+    if audits.is_empty() or (rows["decision"] == "fallback").any():
+        return []
+    audits = audits.rename({"estimate": "audited"})
+    chosen = rows.filter(pl.col("weight") > 0).join(audits, on=["target", "domain"], how="left")
+    moved = _weight(chosen, (pl.col("estimate_without_it") - pl.col("audited")).abs() > CHANGED)
+    found = [
+        Risk(
+            name=f"Mixture in domains whose estimate one family moves by more than {CHANGED:g}",
+            measure=share(moved),
+            flagged=moved > LARGE_PART,
+            sentence="Without that family of models the choice could be another; the table below names it.",
+        )
+    ]
+    if not chosen["pages"].count():
+        return found
+    torn = _weight(chosen, pl.col("page_agreement") < DISAGREEING)
+    overlapping = chosen.select((pl.col("weight") * pl.col("overlapping_share").fill_null(0.0)).sum()).item()
+    changed = _weight(chosen, (pl.col("estimate_without_overlap") - pl.col("audited")).abs() > CHANGED)
+    unread = chosen["tasks_not_read"].drop_nulls()
+    return [
+        *found,
+        Risk(
+            name="Mixture in domains most of whose pages disagree with them",
+            measure=share(torn),
+            flagged=torn > LARGE_PART,
+            sentence="Such a domain is several; a page filter, or finer domains, would choose better.",
+        ),
+        Risk(
+            name="Sampled text that shares 64 bytes with the target's tasks",
+            measure=share(overlapping),
+            flagged=overlapping > 0.01 or changed > 0,
+            sentence=f"Without such pages the estimate changes by more than {CHANGED:g} for {share(changed)} of the "
+            "mixture.",
+        ),
+        *(
+            [
+                Risk(
+                    name="Tasks whose text could not be compared",
+                    measure=str(len(unread[0].split(", "))),
+                    flagged=True,
+                    sentence=f"Overlap with {unread[0]} is unknown: their data was not at hand.",
+                )
+            ]
+            if len(unread)
+            else []
+        ),
     ]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ppl_assets.report.costs import costs
 from ppl_assets.report.data import ReportData
 
 
@@ -26,6 +27,7 @@ SECTIONS = (
     Section("mixture", "Mixture"),
     Section("limits", "Limits and changes"),
     Section("evidence", "Evidence"),
+    Section("costs", "Costs", costs),
     Section("risks", "Risks"),
     Section("provenance", "Provenance"),
 )

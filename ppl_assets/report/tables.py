@@ -24,7 +24,8 @@ def report_data(workspace: Workspace) -> ReportData:
         name: workspace.by_model(name) if TABLES[name].partition == "slug" else workspace.table(name)
         for name in (*COLUMNS, *OPTIONAL)
     }
-    return ReportData(**frames, provenance=provenance(workspace))
+    study = workspace.study
+    return ReportData(**frames, provenance=provenance(workspace), prices=study.prices, alternatives=study.alternatives)
 
 
 def grounds(workspace: Workspace) -> Grounds:

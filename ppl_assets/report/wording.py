@@ -46,6 +46,13 @@ def count(value: float | None) -> str:
     return f"{_digits(value / 1000**power)} {'kMBT'[power - 1]}"
 
 
+def power(value: float | None) -> str:
+    """A very large number by its power of ten: `1.7e15`; below ten thousand as `plain`."""
+    if value is None or abs(value) < 10_000:
+        return plain(value)
+    return f"{value:.2g}".replace("e+", "e")
+
+
 def listing(names: list[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -14,10 +14,11 @@ import vl_convert
 from scipy.stats import spearmanr
 
 from ppl_assets.errors import InputError
-from ppl_assets.report import ReportData, render
+from ppl_assets.report import ReportData, charts, render
 from ppl_assets.report.charts import evidence_domains
 from ppl_assets.report.data import COLUMNS
 from ppl_assets.report.page import FORMATS
+from ppl_assets.schema import TABLES
 from ppl_assets_tests.report.worlds import PUBLISHED, drawn_world, published_world
 
 NASTY = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}", "</script>", "a'b\"c & d"]
@@ -28,6 +29,8 @@ KEYS = {
     "mixture_gains": ("mixture", "target"),
     "shadow_prices": ("target", "rule"),
     "mixture_changes": ("target", "domain"),
+    "domain_audits": ("target", "domain"),
+    "next_measurements": ("target", "measurement"),
 }
 
 
@@ -57,6 +60,16 @@ def charts_of(page) -> dict[str, dict]:
     return {source.get("data-plot"): json.loads(source.text) for source in page.xpath("//script[@data-plot]")}
 
 
+def losses_of(page) -> list[dict]:
+    """The data set `losses` as the page's script makes it: slug, domain, bpb."""
+    held = json.loads(page.get_element_by_id("losses").text)
+    return [
+        {"slug": slug, "domain": domain, "bpb": bpb}
+        for domain, values in held["domains"].items()
+        for slug, bpb in zip(held["slugs"], values, strict=True)
+    ]
+
+
 def text_of(element) -> str:
     """Its text, cells and paragraphs kept apart by single spaces."""
     return " ".join(" ".join(element.itertext()).split())
@@ -71,9 +84,11 @@ def test_every_number_taken_from_a_table_equals_the_table(world, page):
 def test_what_is_said_of_mixtures_as_a_whole_equals_the_tables(together):
     page = lxml.html.document_fromstring(render(together))
     cells = page.xpath("//section[@id='limits']//data[@data-from]")
-    assert {json.loads(cell.get("data-from"))[0] for cell in cells} == {*KEYS} - {
-        "correlation_estimates",
-        "signal_gate",
+    assert {json.loads(cell.get("data-from"))[0] for cell in cells} == {
+        "pretraining_mixture",
+        "mixture_gains",
+        "shadow_prices",
+        "mixture_changes",
     }
     assert_cells_equal_tables(cells, together)
     text = text_of(page.xpath("//section[@id='limits']")[0])
@@ -107,6 +122,63 @@ def assert_cells_equal_tables(cells, world):
         value = tables[table][tuple(key)][column]
         assert cell.get("value") == ("" if value is None else repr(value))
         assert cell.text == FORMATS[cell.get("data-form")](value)
+
+
+def test_adjusted_and_stability_charts_hold_the_estimates(world):
+    halves = world.correlation_estimates.with_columns(given_size=pl.col("estimate") / 2)
+    page = lxml.html.document_fromstring(render(replace(world, correlation_estimates=halves)))
+    own = {row["domain"]: row for row in halves.filter(pl.col("target") == "qa").iter_rows(named=True)}
+    drawn = charts_of(page)
+    for row in drawn["adjusted-chart-0"]["data"]["values"]:
+        assert (row["estimate"], row["given_size"]) == tuple(
+            own[row["domain"]][name] for name in ("estimate", "given_size")
+        )
+    stable = drawn["stability-chart-0"]["data"]["values"]
+    assert {row["domain"]: row["selection_probability"] for row in stable} == {
+        name: row["selection_probability"] for name, row in own.items()
+    }
+
+
+def test_separability_is_the_rank_correlation_of_errors(world, page):
+    errors = world.benchmark_errors.pivot("target", index="slug", values="error")
+    region = page.xpath("//*[@aria-label='Separability of targets']")[0]
+    rows = {
+        text_of(row.find("th")): [float(cell.get("value")) for cell in row.iter("data")]
+        for row in region.xpath(".//tbody/tr")
+    }
+    expected = spearmanr(errors["qa"], errors["code"]).statistic
+    assert rows["qa"][:2] == pytest.approx([1.0, expected], abs=1e-12)
+    assert rows["code"][0] == rows["qa"][1]
+
+
+def test_audits_of_the_largest_domains_stand_among_the_risks(world):
+    audits = pl.DataFrame(
+        {
+            "target": "qa",
+            "domain": world.domain_rows("qa")["domain"],
+            "estimate": world.domain_rows("qa")["estimate"].fill_null(0.0),
+            "strongest_family": "family 1",
+            "estimate_without_it": 0.1,
+            "pages": 25,
+            "page_agreement": 0.4,
+            "overlapping_pages": 5,
+            "overlapping_share": 0.2,
+            "estimate_without_overlap": -0.5,
+            "tasks_not_read": "arc, boolq",
+        }
+    )
+    schema = TABLES["domain_audits"].polars_schema
+    whole = pl.DataFrame(
+        {name: audits[name] if name in audits.columns else None for name in schema}, schema_overrides=schema
+    )
+    page = lxml.html.document_fromstring(render(replace(world, domain_audits=whole)))
+    cells = page.xpath("//section[@id='risks']//data[@data-from]")
+    assert len(cells) == 12 * 8
+    assert_cells_equal_tables(cells, replace(world, domain_audits=whole))
+    text = text_of(page.get_element_by_id("risks"))
+    assert "Sampled text that shares 64 bytes with the target's tasks 20.0 % look" in text
+    assert "Mixture in domains most of whose pages disagree with them 100 % look" in text
+    assert "Overlap with arc, boolq is unknown" in text
 
 
 def test_every_derived_number_says_its_exact_value(page):
@@ -168,30 +240,37 @@ def test_pool_shares_are_of_the_domains_that_may_be_used(world):
 
 
 def test_charts_hold_the_numbers_of_the_tables(world, page):
-    charts = charts_of(page)
+    drawn_charts = charts_of(page)
     weights = dict(world.pretraining_mixture.filter(pl.col("target") == "qa").select("domain", "weight").iter_rows())
-    shown = charts["mixture-chart-0"]["data"]["values"]
+    shown = drawn_charts["mixture-chart-0"]["data"]["values"]
     assert [row["weight"] for row in shown] == sorted(weights.values(), reverse=True)[: len(shown)]
     assert all(row["weight"] == weights[row["domain"]] for row in shown)
     losses = {(row["slug"], row["domain"]): row["bpb"] for row in world.domain_logliks.iter_rows(named=True)}
-    for row in [*json.loads(page.get_element_by_id("losses").text), *charts["heat-map"]["data"]["values"]]:
+    for row in [*losses_of(page), *drawn_charts["heat-map"]["data"]["values"]]:
         assert row["bpb"] == losses[row["slug"], row["domain"]]
     errors = dict(world.benchmark_errors.filter(pl.col("target") == "qa").select("slug", "error").iter_rows())
-    assert {row["slug"]: row["error"] for row in charts["evidence-chart-0"]["datasets"]["models"]} == errors
+    assert {row["slug"]: row["error"] for row in drawn_charts["evidence-chart-0"]["datasets"]["models"]} == errors
     ranks = world.rank_prediction.filter(pl.col("target") == "qa").select("slug", "predicted_rank", "actual_rank")
-    drawn = charts["rank-chart-0"]["data"]["values"]
+    drawn = drawn_charts["rank-chart-0"]["data"]["values"]
     assert [(row["slug"], row["predicted_rank"], row["actual_rank"]) for row in drawn] == ranks.rows()
 
 
 def test_every_domain_that_can_be_chosen_has_its_losses_in_the_page(page):
-    known = {row["domain"] for row in json.loads(page.get_element_by_id("losses").text)}
+    known = {row["domain"] for row in losses_of(page)}
     for name, chart in charts_of(page).items():
         if name.startswith("evidence"):
             assert set(chart["params"][0]["bind"]["options"]) <= known
             assert chart["params"][0]["value"] in chart["params"][0]["bind"]["options"]
 
 
-def test_the_list_of_domains_ends_with_the_lowest_estimates(world):
+def test_every_domain_with_an_estimate_can_be_chosen(world, page):
+    options = charts_of(page)["evidence-chart-0"]["params"][0]["bind"]["options"]
+    estimated = world.correlation_estimates.filter(pl.col("target") == "qa")["domain"]
+    assert sorted(options) == sorted(estimated)
+
+
+def test_the_list_of_domains_ends_with_the_lowest_estimates(world, monkeypatch):
+    monkeypatch.setattr(charts, "EVIDENCE_DOMAINS", 20)
     rows = world.domain_rows("qa")
     listed = evidence_domains(rows)
     assert len(listed) == len(set(listed)) == 20
@@ -202,7 +281,7 @@ def test_the_list_of_domains_ends_with_the_lowest_estimates(world):
 
 
 def test_every_chart_compiles(page):
-    losses = json.loads(page.get_element_by_id("losses").text)
+    losses = losses_of(page)
     for chart in charts_of(page).values():
         if "datasets" in chart:
             chart["datasets"]["losses"] = losses

@@ -1,0 +1,82 @@
+"""The section of costs: sums of the ledger, and comparisons by arithmetic that stands here once more."""
+
+from dataclasses import replace
+
+import lxml.html
+import polars as pl
+import pytest
+
+from ppl_assets.report import render
+from ppl_assets.report.costs import costs
+from ppl_assets.schema import TABLES
+from ppl_assets.study.schema import Alternatives, Prices
+from ppl_assets_tests.report.test_page import text_of
+from ppl_assets_tests.report.worlds import drawn_world
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Two models scored and evaluated, one of them also trained; rate 1 GFLOP/s."""
+    ledger = pl.DataFrame(
+        [
+            ("model_zoo", "run", 10.0, 8.0, 300, 8e9, 500),
+            ("chunk_logliks", "model-0", 4.0, 3.0, 100, 3e9, 700),
+            ("chunk_logliks", "model-1", 4.0, 3.0, 100, 3e9, 900),
+            ("benchmark_scores", "model-0", 2.0, 1.0, 20, 1e9, 100),
+            ("benchmark_scores", "model-1", 2.0, 1.0, 20, 1e9, 100),
+            ("signal_gate", "", 1.0, None, None, None, None),
+        ],
+        schema=["asset", "partition", "seconds", "device_seconds", "tokens", "flops", "peak_bytes"],
+        orient="row",
+    ).with_columns(run=pl.lit("r"), device=pl.lit("cpu"), cost=pl.lit(None, pl.Float64))
+    measurements = pl.DataFrame(
+        [("qa", "ask more", "questions", 0.25, 3.6e12, 1), ("qa", "score x", "model", 0.01, 7.2e12, 2)],
+        schema=TABLES["next_measurements"].polars_schema,
+        orient="row",
+    )
+    return replace(
+        drawn_world(),
+        cost_ledger=ledger.select(TABLES["cost_ledger"].polars_schema.names()),
+        next_measurements=measurements,
+        prices=Prices(cpu_hour=2.0, currency="EUR"),
+        alternatives=Alternatives(proxy_models=4, proxy_params=1000, proxy_tokens=5000, pilot_runs=3),
+    )
+
+
+def test_this_choice_is_compared_with_choices_by_training(world):
+    choice, proxies, pilots = costs(world).ways
+    assert choice.flops == 16e9
+    assert (proxies.flops, proxies.times) == (6 * 4 * 1000 * 5000, 6 * 4 * 1000 * 5000 / 16e9)
+    assert pilots.flops == 6 * 2 * 3 * 160e6 * 3.2e9  # two targets
+    assert choice.hours == pytest.approx(16 / 3600, rel=1e-12)
+    assert choice.cost == pytest.approx(2 * 16 / 3600, rel=1e-12)
+
+
+def test_a_further_model_costs_what_the_others_did_and_a_domain_its_share(world):
+    model, domain = costs(world).steps
+    assert model.flops == (3e9 + 1e9 + 3e9 + 1e9) / 2
+    assert domain.flops == pytest.approx(6e9 / 30, rel=1e-12)
+
+
+def test_sums_by_asset_are_unknown_where_nothing_is_known(world):
+    rows = {row["asset"]: row for row in costs(world).by_asset}
+    scoring = rows["chunk_logliks"]
+    assert (scoring["partitions"], scoring["seconds"], scoring["device_seconds"]) == (2, 8.0, 6.0)
+    assert scoring["peak_bytes"] == 900
+    assert rows["signal_gate"]["device_seconds"] is None
+    assert next(iter(rows)) == "model_zoo"
+
+
+def test_the_page_shows_costs_and_what_to_measure_next(world):
+    page = lxml.html.document_fromstring(render(world))
+    text = text_of(page.get_element_by_id("costs"))
+    assert "qa: what to measure next" in text
+    assert "ask more 25.0 % 3.6e12 1.00" in text
+    assert "EUR" in text
+    assert "1.6e10 FLOPs for all targets together" in text_of(page.xpath("//article")[0])
+
+
+def test_a_study_where_nothing_ran_has_no_such_section():
+    page = lxml.html.document_fromstring(render(drawn_world()))
+    assert not page.xpath("//*[@id='costs']")
+    assert "Costs" not in text_of(page.xpath("//nav")[0])
