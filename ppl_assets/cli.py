@@ -174,6 +174,7 @@ def plan(
     from ppl_assets.planning.plan_text import plan_lines, plan_table
     from ppl_assets.planning.situation import plan_of
 
+    os.environ.setdefault("TQDM_DISABLE", "1")  # as in workers: the libraries' own bars say nothing here
     planned = plan_of(Workspace(Settings.from_environment(state=state, study=study)), device)
     console = output_console()
     console.print(plan_table(planned))

@@ -86,6 +86,7 @@ def _with_texts(folder: Path) -> None:
 BEFORE: dict[str, Callable[[Path], None]] = {
     "README.md": _as_after_the_demo,
     "retirement.md": _with_example_com,
+    "report.md": _with_example_com,
     "likelihood.md": _with_texts,
     "own_benchmark.md": _with_a_model,
 }

@@ -1,10 +1,13 @@
 """Assets of the report room."""
 
+import base64
+
 import dagster as dg
 
 from ppl_assets.orchestration.step import Step, WorkspaceResource, asset_options
 from ppl_assets.report import render
 from ppl_assets.report.certificates import certificate_rows
+from ppl_assets.report.pictures import rank_plots
 from ppl_assets.report.tables import content_provenance, grounds, report_data
 from ppl_assets.warehouse import replace_file
 
@@ -25,6 +28,13 @@ def selection_certificates(context: dg.AssetExecutionContext, workspace: Workspa
 def selection_report(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """One self-contained HTML file: the answer per target, the evidence, the risks, the provenance."""
     step = Step(context, workspace)
-    path = step.workspace.settings.report_file
-    replace_file(path, render(report_data(step.workspace)))
-    return step.publish_file(path)
+    path, data = step.workspace.settings.report_file, report_data(step.workspace)
+    replace_file(path, render(data))
+    # No picture with names of domains in the event log: as pixels, no retirement of a domain would find them again.
+    shown = {name: dg.MetadataValue.md(_inline(name, png)) for name, png in rank_plots(data).items()}
+    return step.publish_file(path, metadata=shown)
+
+
+def _inline(name: str, png: bytes) -> str:
+    """A picture as the web UI shows it, without a file of its own."""
+    return f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})"

@@ -166,6 +166,11 @@ class ReportData:
         """Adjusted estimates that the tables have: column and what people call it."""
         return {name: word for name, word in ADJUSTED.items() if name in self.correlation_estimates.columns}
 
+    def has_predicted_ranks(self, target: str) -> bool:
+        """Whether any model's rank could be predicted without its family."""
+        own = self.rank_prediction.filter(pl.col("target") == target)
+        return own["predicted_rank"].count() > 0
+
     def predictions(self, target: str) -> list[tuple[str, float | None]]:
         """How well each way of predicting ranks held-out models: Spearman's correlation with the actual rank."""
         ranks = self.rank_prediction.filter(pl.col("target") == target)

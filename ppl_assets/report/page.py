@@ -120,7 +120,7 @@ def _target_view(data: ReportData, target: str) -> TargetView:
         drawn[word] = charts.group_chart(pl.DataFrame(rows), word)
     if evidence:
         drawn["evidence"] = charts.evidence_chart(data, target, evidence)
-    if data.rank_prediction.filter((pl.col("target") == target) & pl.col("predicted_rank").is_not_null()).height:
+    if data.has_predicted_ranks(target):
         drawn["ranks"] = charts.rank_chart(data, target)
     if "given_size" in frame.columns and frame["given_size"].count():
         drawn["adjusted"] = charts.adjusted_chart(frame)

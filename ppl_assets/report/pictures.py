@@ -21,9 +21,17 @@ def png_plots(tables: ReportData) -> dict[str, bytes]:
         rows = tables.domain_rows(target).head(ROWS)
         pictures[f"mixture: {target}"] = _png(mixture_chart(rows))
         pictures[f"estimates: {target}"] = _png(estimate_chart(rows))
-        pictures[f"rank prediction: {target}"] = _png(rank_chart(tables, target))
     pictures["losses"] = _png(heat_map(tables, domains_shown=ROWS))
-    return pictures
+    return pictures | rank_plots(tables)
+
+
+def rank_plots(tables: ReportData) -> dict[str, bytes]:
+    """The pictures that name no domain: predicted against actual rank of models, for every target."""
+    return {
+        f"rank prediction: {target}": _png(rank_chart(tables, target))
+        for target in tables.targets
+        if tables.has_predicted_ranks(target)
+    }
 
 
 def _png(chart: Spec) -> bytes:

@@ -173,7 +173,8 @@ def test_audits_of_the_largest_domains_stand_among_the_risks(world):
     )
     page = lxml.html.document_fromstring(render(replace(world, domain_audits=whole)))
     cells = page.xpath("//section[@id='risks']//data[@data-from]")
-    assert len(cells) == 12 * 8
+    trained_on = world.pretraining_mixture.filter(pl.col("target") == "qa", pl.col("weight") > 0).height
+    assert len(cells) == 8 * min(trained_on, 12)
     assert_cells_equal_tables(cells, replace(world, domain_audits=whole))
     text = text_of(page.get_element_by_id("risks"))
     assert "Sampled text that shares 64 bytes with the target's tasks 20.0 % look" in text
