@@ -163,6 +163,8 @@ def test_the_tutorial_leads_from_the_demo_to_a_study_of_ones_own(tutorial):
     assert result.returncode == 0, result.stderr[-3000:]
     weights = {each["domain"]: each["weight"] for each in json.loads((folder / "first" / "mixture.json").read_text())}
     assert sum(weights.values()) == pytest.approx(1)
+    prose = sum(weight for domain, weight in weights.items() if domain.startswith("prose/"))
+    assert prose >= 0.8, "the benchmark is prose"
     with duckdb.connect(str(folder / "first" / ".ppl" / "warehouse.duckdb"), read_only=True) as warehouse:
         assert warehouse.sql("SELECT count(*) FROM models").fetchall() == [(17,)]
 

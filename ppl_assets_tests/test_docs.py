@@ -12,6 +12,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import polars as pl
 import pytest
 import typer
 import yaml
@@ -26,7 +27,7 @@ from ppl_assets_tests.export.test_formats import mixture_table
 from ppl_assets_tests.orchestration.test_runner import run
 from ppl_assets_tests.reader import ROOT, blocks, commands, follow, prose
 from ppl_assets_tests.registry.hub import address_of, serve_hub, tiny_model
-from ppl_assets_tests.studies import write_import_study
+from ppl_assets_tests.studies import imported_tables, write_import_study
 from ppl_assets_tests.test_ui import free_port, select_nothing_for_a_moment
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -78,6 +79,16 @@ def _with_example_com(folder: Path) -> None:
     assert [outcome.error for outcome in run(settings) if outcome.error] == []
 
 
+def _with_two_sites(folder: Path) -> None:
+    """Two studies, of losses on domains that they do not share, and the scores of their models."""
+    losses, scores = imported_tables()
+    for site, kind in (("north", "maths"), ("south", "poetry")):
+        (folder / site).mkdir()
+        write_import_study(folder / site)
+        losses.filter(pl.col("domain").str.starts_with(kind)).write_csv(folder / site / "bpb.csv")
+    scores.write_csv(folder / "scores.csv")
+
+
 def _with_texts(folder: Path) -> None:
     (folder / "texts.txt").write_text("The first text.\nAnother one, a little longer.\nÜber allen Gipfeln ist Ruh.\n")
 
@@ -89,6 +100,7 @@ BEFORE: dict[str, Callable[[Path], None]] = {
     "report.md": _with_example_com,
     "likelihood.md": _with_texts,
     "own_benchmark.md": _with_a_model,
+    "several_sites.md": _with_two_sites,
 }
 
 
