@@ -50,7 +50,7 @@ class Scoring:
     """
 
     study: Study
-    lake: Path
+    lake: Path | str
     methods: Sequence[Method]
     retired: Retired
     fingerprint: str

@@ -57,6 +57,8 @@ class Recipe:
     applies: Callable[[Workspace], bool] = lambda workspace: True
     takes_model: Callable[[Workspace, str], bool] = lambda workspace, slug: True
     files: Callable[[Workspace, str | None], list[Path]] = lambda workspace, partition: []
+    # Parts of the lake that follow the source's shards, not the asset's partitions.
+    shards: Callable[[Workspace], list[tuple[str, str]]] = lambda workspace: []
 
     def parts(self, partition: str | None) -> list[tuple[str, str | None]]:
         """Table and part of everything that the asset writes to the lake."""
@@ -82,9 +84,11 @@ def is_current(workspace: Workspace, asset: str, partition: str | None = None) -
     """Whether all that the asset writes is there and was computed from what it would be computed from now."""
     recipe = RECIPES[asset]
     footers = [workspace.lake.footer(table, part) for table, part in recipe.parts(partition)]
-    if any(footer is None for footer in footers) or not all(
-        path.exists() for path in recipe.files(workspace, partition)
-    ):
+    if any(footer is None for footer in footers):
+        return False
+    if not all(path.exists() for path in recipe.files(workspace, partition)):
+        return False
+    if not all(workspace.lake.exists(*part) for part in recipe.shards(workspace)):
         return False
     expected = fingerprint(workspace, asset, partition)
     return all(footer is not None and footer.fingerprint == expected for footer in footers)
@@ -238,11 +242,10 @@ def _selected(workspace: Workspace, _: str | None) -> Any:
     ]
 
 
-def _selected_files(workspace: Workspace, _: str | None) -> list[Path]:
+def _selected_shards(workspace: Workspace) -> list[tuple[str, str]]:
     """The parts of ``selected_pages``, one per shard of the source."""
     parts = workspace.lake.partitions("page_shards")
-    shards = workspace.lake.read_partitions("page_shards", parts)["shard"]
-    return [workspace.lake.path("selected_pages", shard) for shard in shards]
+    return [("selected_pages", shard) for shard in workspace.lake.read_partitions("page_shards", parts)["shard"]]
 
 
 def page_scoring(workspace: Workspace, methods: Sequence[tuple[str, str]]) -> str:
@@ -431,7 +434,7 @@ _RECIPES = (
         code_version="2",
         applies=lambda workspace: workspace.study.filter is not None,
         inputs=_selected,
-        files=_selected_files,
+        shards=_selected_shards,
     ),
     Recipe(
         asset="selection_certificates",
