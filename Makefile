@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-slow acceptance ui bench calibrate docs docs-build reference lint clean
+	touch $@
+
+.PHONY: demo test test-slow test-engines acceptance ui bench calibrate reference lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ppl-assets demo
@@ -16,6 +19,10 @@ test: $(VENV)/.installed-test lint
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow
+
+# Steps on Celery, Ray and Kubernetes, and runs in PostgreSQL.
+test-engines: $(VENV)/.installed-engines
+	$(BIN)/python -m pytest -m slow ppl_assets_tests/orchestration/test_engines.py
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -42,6 +49,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,docs]'
+=======
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,s3]'
 	# The published package and the reference sampler are oracles: wanted for their functions, not their dependencies.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps perplexity-correlations
 	# Trainers' own parsers read back what `export` writes (29 MB). Their dependencies (cloud clients, codecs, older
@@ -61,6 +70,9 @@ docs-build: $(VENV)/.installed-docs
 
 $(VENV)/.installed-docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+=======
+$(VENV)/.installed-engines: $(VENV)/.installed-test
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[k8s,celery,ray,postgres]'
 	touch $@
 
 # Pages of docs/ that are made from code.

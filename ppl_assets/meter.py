@@ -28,7 +28,7 @@ class Meter:
         on_cpu = device == "cpu"
         return {
             "seconds": seconds,
-            "device": device,
+            "device": device.partition(":")[0],
             "device_seconds": _processor_seconds() - self._processor if on_cpu else seconds,
             "peak_bytes": _peak_resident() if on_cpu else _peak_on(device),
         }

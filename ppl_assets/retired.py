@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ppl_assets.errors import InputError
-from ppl_assets.warehouse.lake import replace_file
+from ppl_assets.warehouse.files import replace_file
 
 
 @dataclass(frozen=True, slots=True)

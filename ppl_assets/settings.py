@@ -1,7 +1,9 @@
 """Where a project keeps its state and which study it runs: the only place that reads the environment.
 
-Two variables, each with a command-line option of the same meaning: ``PPL_STATE_DIR`` (``--state``, default ``.ppl``)
-and ``PPL_STUDY`` (``--study``, a file or the name of an embedded study, default ``demo``).
+Two variables have a command-line option of the same meaning: ``PPL_STATE_DIR`` (``--state``, default ``.ppl``) and
+``PPL_STUDY`` (``--study``, a file or the name of an embedded study, default ``demo``). Two say what executes the GPU
+code location: ``PPL_GPU_EXECUTOR`` and ``PPL_GPU_EXECUTOR_CONFIG``. ``PPL_LAKE`` puts the tables elsewhere than into
+the state folder: another folder, or the URL of a bucket.
 """
 
 import os
@@ -10,33 +12,51 @@ from pathlib import Path
 
 STATE_VARIABLE = "PPL_STATE_DIR"
 STUDY_VARIABLE = "PPL_STUDY"
+LAKE_VARIABLE = "PPL_LAKE"
+EXECUTOR_VARIABLE = "PPL_GPU_EXECUTOR"
+EXECUTOR_CONFIG_VARIABLE = "PPL_GPU_EXECUTOR_CONFIG"
 # Not for users: tells the packaged dagster.yaml where its storage is.
 DAGSTER_STORAGE_VARIABLE = "PPL_DAGSTER_STORAGE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """State folder (absolute) and study (a path, or the name of an embedded study)."""
+    """State folder (absolute), study (a path, or the name of an embedded study), and what deployments choose.
+
+    `shared_lake` is a folder (absolute) or a URL; None: the lake is in the state folder.
+    """
 
     state: Path
     study: str
+    shared_lake: Path | str | None = None
+    gpu_executor: str = "multiprocess"
+    gpu_executor_config: Path | None = None
 
     @classmethod
     def from_environment(cls, *, state: Path | None = None, study: str | None = None) -> "Settings":
         """Read the environment; an argument that is given wins over it."""
         chosen = state or Path(os.environ.get(STATE_VARIABLE) or ".ppl")
-        return cls(state=chosen.expanduser().absolute(), study=study or os.environ.get(STUDY_VARIABLE) or "demo")
+        config = os.environ.get(EXECUTOR_CONFIG_VARIABLE)
+        return cls(
+            state=chosen.expanduser().absolute(),
+            study=study or os.environ.get(STUDY_VARIABLE) or "demo",
+            shared_lake=_folder_or_url(os.environ.get(LAKE_VARIABLE)),
+            gpu_executor=os.environ.get(EXECUTOR_VARIABLE) or "multiprocess",
+            gpu_executor_config=Path(config).expanduser().absolute() if config else None,
+        )
 
     def export(self) -> None:
         """Put the settings into this process's environment, for the processes it starts (Dagster's among them)."""
         os.environ[STATE_VARIABLE] = str(self.state)
         os.environ[STUDY_VARIABLE] = self.study
         os.environ[DAGSTER_STORAGE_VARIABLE] = str(self.state / "dagster")
+        if self.shared_lake is not None:
+            os.environ[LAKE_VARIABLE] = str(self.shared_lake)
 
     @property
-    def lake(self) -> Path:
-        """Folder of the Parquet tables."""
-        return self.state / "lake"
+    def lake(self) -> Path | str:
+        """Root of the Parquet tables."""
+        return self.shared_lake or self.state / "lake"
 
     @property
     def models(self) -> Path:
@@ -92,3 +112,9 @@ class Settings:
     def report_file(self) -> Path:
         """The published HTML report."""
         return self.state / "report.html"
+
+
+def _folder_or_url(text: str | None) -> Path | str | None:
+    if not text:
+        return None
+    return text if "://" in text else Path(text).expanduser().absolute()

@@ -6,7 +6,9 @@ import polars as pl
 from ppl_assets.benchmarks.build import build_task
 from ppl_assets.benchmarks.evaluate import check_scores, evaluate, load
 from ppl_assets.benchmarks.tables import imported_score_rows, tasks_to_run
+from ppl_assets.hardware import claimed_device
 from ppl_assets.likelihood.cost import counted_tokens, forward_flops_per_token
+from ppl_assets.orchestration.executors import GPU_OPTIONS
 from ppl_assets.orchestration.step import Step, WorkspaceResource, asset_options
 from ppl_assets.orchestration.workspace import SPLITS
 from ppl_assets.registry import model_source, only_imported
@@ -26,19 +28,32 @@ def benchmark_tasks(context: dg.AssetExecutionContext, workspace: WorkspaceResou
 @dg.asset(
     **asset_options("benchmark_scores", group="benchmarks", kinds={"torch", "polars"}),
     deps=["benchmark_tasks", "model_registry", "imported_scores"],
-    pool="gpu",
+    **GPU_OPTIONS,
 )
 def benchmark_scores(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """What one model scores on every task of the targets, imported or evaluated by lm-eval."""
     step = Step(context, workspace)
     opened, study = step.workspace, step.workspace.study
-    model = opened.model(step.key)
     imported = imported_score_rows(opened.lake, step.key)
     tasks = tasks_to_run(study.targets.values(), imported)
     if not tasks or only_imported(study, step.key):
         return step.publish({"benchmark_scores": imported})
-    source = model_source(study, opened.settings.models, model)
-    loaded = load(source)
+    with claimed_device() as device:
+        scores, tokens, flops_per_token = _evaluated(step, tasks, device=device)
+    check_scores(scores, study.targets)
+    evaluated = scores.select(pl.lit(step.key).alias("slug"), "task", "metric", "value", "stderr", "samples")
+    return step.publish(
+        {"benchmark_scores": pl.concat([imported, evaluated])},
+        tokens=tokens,
+        flops=flops_per_token * tokens,
+        device=device,
+    )
+
+
+def _evaluated(step: Step, tasks: list[str], *, device: str) -> tuple[pl.DataFrame, int, float]:
+    """Scores, the tokens that passed through the model and the FLOPs of each; the model has left the device then."""
+    opened, study = step.workspace, step.workspace.study
+    loaded = load(model_source(study, opened.settings.models, opened.model(step.key), device=device))
     with counted_tokens(loaded.model) as passed:
         scores = evaluate(
             loaded,
@@ -48,11 +63,4 @@ def benchmark_scores(context: dg.AssetExecutionContext, workspace: WorkspaceReso
             batch_size=study.benchmarks.batch_size,
             progress=step.report(),
         )
-    check_scores(scores, study.targets)
-    evaluated = scores.select(pl.lit(step.key).alias("slug"), "task", "metric", "value", "stderr", "samples")
-    return step.publish(
-        {"benchmark_scores": pl.concat([imported, evaluated])},
-        tokens=passed.tokens,
-        flops=forward_flops_per_token(loaded.model) * passed.tokens,
-        device=source.device,
-    )
+    return scores, passed.tokens, forward_flops_per_token(loaded.model)

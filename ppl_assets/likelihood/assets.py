@@ -1,14 +1,17 @@
 """Assets of the likelihood room: what each chunk, and then each domain, costs each model."""
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from ppl_assets.hardware import claimed_device
 from ppl_assets.likelihood.cost import forward_flops_per_token
 from ppl_assets.likelihood.loading import load_model
 from ppl_assets.likelihood.tables import chunk_rows, domain_rows, known_rows, self_test_sample
+from ppl_assets.orchestration.executors import GPU_OPTIONS
 from ppl_assets.orchestration.provenance import scoring_digest
 from ppl_assets.orchestration.step import Step, WorkspaceResource, asset_options
 from ppl_assets.registry import model_source
@@ -17,18 +20,38 @@ from ppl_assets.registry import model_source
 @dg.asset(
     **asset_options("chunk_logliks", group="likelihood", kinds={"torch", "polars"}),
     deps=["corpus_chunks", "model_registry"],
-    pool="gpu",
+    **GPU_OPTIONS,
 )
 def chunk_logliks(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """What each chunk of text costs one model, in nats, with a status for every chunk."""
     step = Step(context, workspace)
-    opened, scoring = step.workspace, step.workspace.study.scoring
+    opened = step.workspace
     chunks, digest = opened.lake.read("chunks"), scoring_digest(opened, step.key)
     known = known_rows(opened.lake, step.key, chunks, digest)
     left = chunks.join(known, on="chunk_id", how="anti", maintain_order="left")
     if left.is_empty():
         return step.publish({"chunk_logliks": known}, metadata=_described(known, scored=0), tokens=0, flops=0.0)
-    source = model_source(opened.study, opened.settings.models, opened.model(step.key))
+    with claimed_device() as device:
+        rows, flops_per_token = _scored(step, left, sample=self_test_sample(chunks), digest=digest, device=device)
+    tokens = int(rows["tokens"].sum())
+    both = pl.concat([known, rows])
+    result = step.publish(
+        {"chunk_logliks": both},
+        metadata=_described(both, scored=rows.height),
+        tokens=tokens,
+        flops=float(flops_per_token * tokens),
+        device=device,
+    )
+    shutil.rmtree(_shards(step))
+    return result
+
+
+def _scored(
+    step: Step, chunks: pl.DataFrame, *, sample: list[str], digest: str, device: str
+) -> tuple[pl.DataFrame, float]:
+    """Rows of the chunks, and the FLOPs per token that they took; the model has left the device afterwards."""
+    opened, scoring = step.workspace, step.workspace.study.scoring
+    source = model_source(opened.study, opened.settings.models, opened.model(step.key), device=device)
     loaded = load_model(
         source.location,
         revision=source.revision,
@@ -36,31 +59,25 @@ def chunk_logliks(context: dg.AssetExecutionContext, workspace: WorkspaceResourc
         device=source.device,
         trust_remote_code=source.trust_remote_code,
     )
-    shards = opened.settings.shards / step.key
     rows = chunk_rows(
         step.key,
-        left,
+        chunks,
         loaded,
-        sample=self_test_sample(chunks),
+        sample=sample,
         scoring_digest=digest,
         token_folder=opened.settings.tokens,
-        shard_folder=shards,
+        shard_folder=_shards(step),
         token_budget=scoring.token_budget,
         too_long=scoring.too_long,
         max_context=scoring.max_context,
         progress=step.report(),
     )
-    tokens = int(rows["tokens"].sum())
-    both = pl.concat([known, rows])
-    result = step.publish(
-        {"chunk_logliks": both},
-        metadata=_described(both, scored=rows.height),
-        tokens=tokens,
-        flops=float(forward_flops_per_token(loaded.model) * tokens),
-        device=source.device,
-    )
-    shutil.rmtree(shards)
-    return result
+    return rows, forward_flops_per_token(loaded.model)
+
+
+def _shards(step: Step) -> Path:
+    """Where the finished shards of a model are kept until its rows are stored."""
+    return step.workspace.settings.shards / step.key
 
 
 def _described(rows: pl.DataFrame, *, scored: int) -> dict[str, Any]:

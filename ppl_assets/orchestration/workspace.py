@@ -20,7 +20,7 @@ class Workspace:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.lake = Lake(settings.lake)
-        self._read: dict[str, tuple[tuple[int, int, int], pl.DataFrame]] = {}
+        self._read: dict[str, tuple[object, pl.DataFrame]] = {}
 
     @cached_property
     def study(self) -> Study:
@@ -59,10 +59,9 @@ class Workspace:
 
     def table(self, name: str) -> pl.DataFrame:
         """A table without partitions; no row where it is not there yet. Read again only when its file was replaced."""
-        if not self.lake.exists(name):
+        stamp = self.lake.stamp(name)
+        if stamp is None:
             return TABLES[name].polars_schema.to_frame()
-        status = self.lake.path(name).stat()
-        stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
         if name not in self._read or self._read[name][0] != stamp:
             self._read[name] = (stamp, self.lake.read(name))
         return self._read[name][1]

@@ -3,13 +3,12 @@
 from ppl_assets.registry.identity import local_revision
 from ppl_assets.registry.imports import import_digest, imported_bpb, imported_scores, take_in, without_domains
 from ppl_assets.registry.register import IMPORTED, ZOO, register
-from ppl_assets.registry.sources import ModelSource, best_device, model_source, only_imported
+from ppl_assets.registry.sources import ModelSource, model_source, only_imported
 
 __all__ = [
     "IMPORTED",
     "ModelSource",
     "ZOO",
-    "best_device",
     "import_digest",
     "imported_bpb",
     "imported_scores",

@@ -19,8 +19,8 @@ class ModelSource:
     trust_remote_code: bool
 
 
-def model_source(study: Study, zoo_folder: Path, model: dict[str, Any]) -> ModelSource:
-    """How to load a registered model, a row of ``models``.
+def model_source(study: Study, zoo_folder: Path, model: dict[str, Any], *, device: str) -> ModelSource:
+    """How to load a registered model, a row of ``models``, to a device.
 
     Raises:
         InputError: the model was only imported, so that there is nothing to load.
@@ -40,7 +40,7 @@ def model_source(study: Study, zoo_folder: Path, model: dict[str, Any]) -> Model
     return ModelSource(
         location=location,
         revision=revision,
-        device=best_device(),
+        device=device,
         trust_remote_code=bool(stated and stated.trust_remote_code),
     )
 
@@ -49,10 +49,3 @@ def only_imported(study: Study, slug: str) -> bool:
     """Whether a model is known by imported numbers alone, so that nothing can be computed for it here."""
     with_weights = {model.slug for model in study.models if model.source != IMPORTED}
     return slug not in with_weights | set(study.zoo_slugs())
-
-
-def best_device() -> str:
-    """``cuda`` where there is a device, else ``cpu``."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -6,7 +6,7 @@ from typing import Any
 
 from ppl_assets.orchestration.workspace import Workspace
 from ppl_assets.retirement.purge import parts_of
-from ppl_assets.retirement.traces import TEXT_FOLDERS, Traces, in_file
+from ppl_assets.retirement.traces import TEXT_FOLDERS, Traces, in_file, in_parquet
 from ppl_assets.warehouse import published_tables
 
 _NOT_COVERED = (
@@ -20,7 +20,8 @@ _NOT_COVERED = (
 def searched(workspace: Workspace, traces: Traces) -> dict[str, Any]:
     """What was searched and found, as JSON can hold it: ``tables``, ``published_tables`` and ``artefacts``."""
     settings, lake = workspace.settings, workspace.lake
-    tables, paths_of_tables = [], set()
+    tables: list[dict[str, Any]] = []
+    paths_of_tables: set[Path | str] = set()
     for table, partition in parts_of(lake):
         path, footer = lake.path(table, partition), lake.footer(table, partition)
         assert footer is not None, f"{path} was made anew"
@@ -32,7 +33,7 @@ def searched(workspace: Workspace, traces: Traces) -> dict[str, Any]:
                 "rows": lake.read(table, partition).height,
                 "fingerprint": footer.fingerprint,
                 "data_version": footer.data_version,
-                "traces": in_file(traces, path),
+                "traces": in_parquet(traces, lake.content(table, partition)),
             }
         )
     published = [
@@ -65,5 +66,5 @@ def not_covered(workspace: Workspace) -> list[str]:
     return [*_NOT_COVERED, *(f"models/{name}: weights of a run that the study no longer has" for name in left)]
 
 
-def _other_files(state: Path, without: set[Path]) -> list[Path]:
+def _other_files(state: Path, without: set[Path | str]) -> list[Path]:
     return sorted(path for path in state.rglob("*") if path.is_file() and path not in without)

@@ -122,9 +122,7 @@ def in_file(traces: Traces, path: Path, *, named: bool = True) -> int:
     """
     data = path.read_bytes()
     if path.suffix == ".parquet":
-        table = pl.read_parquet(path, hive_partitioning=False)
-        # The footer holds the least and greatest value of each column.
-        return traces.in_table(table) + traces.in_bytes(data, named=not set(TEXT_COLUMNS) & set(table.columns))
+        return in_parquet(traces, data)
     found = traces.in_bytes(data, named=named)
     match path.suffix:
         case ".duckdb":
@@ -138,6 +136,13 @@ def in_file(traces: Traces, path: Path, *, named: bool = True) -> int:
             text = html.unescape(data.decode("utf-8", "replace"))
             return found + traces.in_bytes(text.encode("utf-8", "surrogatepass"), named=named)
     return found
+
+
+def in_parquet(traces: Traces, data: bytes) -> int:
+    """Traces in the bytes of a Parquet file, and in the table that they are."""
+    table = pl.read_parquet(data, hive_partitioning=False)
+    # The footer holds the least and greatest value of each column.
+    return traces.in_table(table) + traces.in_bytes(data, named=not set(TEXT_COLUMNS) & set(table.columns))
 
 
 def _spellings(name: str) -> set[bytes]:

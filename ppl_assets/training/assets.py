@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from ppl_assets.orchestration.executors import GPU_OPTIONS
 from ppl_assets.orchestration.step import Step, WorkspaceResource, asset_options
 from ppl_assets.training.train import train_run
 
@@ -12,7 +13,7 @@ _FLOPS_PER_PARAMETER = 6
 @dg.asset(
     **asset_options("model_zoo", group="models", kinds={"torch", "transformers"}),
     deps=["corpus_pages"],
-    pool="gpu",
+    **GPU_OPTIONS,
 )
 def model_zoo(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """The checkpoints of one training run, each a model folder; the run states mixture, tokenizer, size and seed."""

@@ -2,7 +2,8 @@
 
 from ppl_assets.warehouse.engine import publish, published_tables, run_sql, sql_to_files
 from ppl_assets.warehouse.file_digest import file_digest
-from ppl_assets.warehouse.lake import Footer, Lake, data_version, remove_abandoned, replace_file, replace_parquet
+from ppl_assets.warehouse.files import remove_abandoned, replace_file, replace_parquet
+from ppl_assets.warehouse.lake import Footer, Lake, data_version
 
 __all__ = [
     "Footer",

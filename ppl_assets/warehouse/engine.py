@@ -103,27 +103,34 @@ def published_tables(path: Path) -> dict[str, pl.DataFrame]:
         return {name: connection.sql(f'SELECT * FROM "{name}"').pl() for name in sorted(names)}
 
 
-def _parts(lake: Lake, table: Table, partitions: list[str]) -> list[str]:
-    """Existing files of a table, of the given partitions where it has any."""
-    if table.partition is None:
-        return [str(lake.path(table.name))] if lake.exists(table.name) else []
-    return [str(lake.path(table.name, partition)) for partition in partitions if lake.exists(table.name, partition)]
+def _rows(
+    connection: "duckdb.DuckDBPyConnection", lake: Lake, table: Table, partitions: list[str]
+) -> "duckdb.DuckDBPyRelation | None":
+    """The rows of a table, of the given partitions where it has any; None where there is no part."""
+    wanted = [None] if table.partition is None else partitions
+    parts = [part for part in wanted if lake.exists(table.name, part)]
+    if not parts:
+        return None
+    if isinstance(lake.root, Path):
+        # Without hive partitioning: the key is a column of the file already.
+        return connection.read_parquet([str(lake.path(table.name, part)) for part in parts], hive_partitioning=False)
+    # Through Arrow: DuckDB's own reader of buckets is an extension that it would download.
+    return connection.from_arrow(lake.read_partitions(table.name, parts).to_arrow())
 
 
 def _create_view(connection: "duckdb.DuckDBPyConnection", lake: Lake, table: Table, partitions: list[str]) -> None:
-    parts = _parts(lake, table, partitions)
-    if parts:
-        # Without hive partitioning: the key is a column of the file already.
-        connection.read_parquet(parts, hive_partitioning=False).create_view(table.name)
-    else:
+    rows = _rows(connection, lake, table, partitions)
+    if rows is None:
         connection.sql(_empty_table(table))
+    else:
+        rows.create_view(table.name)
 
 
 def _create_table(connection: "duckdb.DuckDBPyConnection", lake: Lake, table: Table, partitions: list[str]) -> int:
     connection.sql(_empty_table(table))
-    parts = _parts(lake, table, partitions)
-    if parts:
-        connection.read_parquet(parts, hive_partitioning=False).insert_into(table.name)
+    rows = _rows(connection, lake, table, partitions)
+    if rows is not None:
+        rows.insert_into(table.name)
     for column in table.columns:
         connection.sql(f'COMMENT ON COLUMN "{table.name}"."{column.name}" IS {_literal(column.meaning)}')
     connection.sql(f'COMMENT ON TABLE "{table.name}" IS {_literal("One row per " + table.grain)}')

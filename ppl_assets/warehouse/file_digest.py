@@ -8,7 +8,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from ppl_assets.warehouse.lake import replace_file
+from ppl_assets.warehouse.files import replace_file
 
 
 def file_digest(path: Path, cache: Path) -> str:

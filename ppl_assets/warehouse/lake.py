@@ -1,16 +1,13 @@
 """The Parquet lake: ``<root>/<table>[/<key>=<value>]/part.parquet``, the only store of tables.
 
-A part is written to a temporary name in its own folder and put in place by ``os.replace``: a reader, a crash or a
-second writer never sees half a file. Each part's footer says what it is: the fingerprint of what it was computed from,
-the data version (a hash of its rows, equal for equal content) and what the computation cost.
+The root is a folder, or a bucket behind a URL (see `store`). A part is put in place whole or not at all: a reader, a
+crash or a second writer never sees half of one. Each part's footer says what it is: the fingerprint of what it was
+computed from, the data version (a hash of its rows, equal for equal content) and what the computation cost.
 """
 
-import errno
 import hashlib
 import io
 import json
-import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,13 +16,13 @@ from typing import Any
 import polars as pl
 
 from ppl_assets.errors import InputError
-from ppl_assets.processes import is_running, temporary_path
 from ppl_assets.schema import TABLES, Table
+from ppl_assets.warehouse.store import store_at
 
 _PART = "part.parquet"
 _FOOTER_KEY = "ppl_assets"
-# What a file system says when it is the user's to repair: full, over quota, read-only, not permitted, not a folder.
-_USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
+# The name of the study whose lake it is, where that lies outside the study's state folder.
+_OWNER = "study"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,27 +39,50 @@ class Footer:
 
 
 class Lake:
-    """The tables under one root folder."""
+    """The tables under one root: a folder, or the URL of a bucket."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path | str) -> None:
         self.root = root
+        self._store = store_at(root)
 
-    def path(self, table: str, partition: str | None = None) -> Path:
-        """Where a part lies; partitioned tables have one part per partition."""
-        spec = TABLES[table]
-        assert (spec.partition is None) == (partition is None), f"{table} is partitioned by {spec.partition}"
-        folder = self.root / table
-        return (folder if partition is None else folder / f"{_folder_key(spec)}={partition}") / _PART
+    def path(self, table: str, partition: str | None = None) -> Path | str:
+        """Where a part lies: a path, or a URL; partitioned tables have one part per partition."""
+        return self._store.locate(_name(table, partition))
 
     def partitions(self, table: str) -> list[str]:
         """Partitions of a table that have a part, sorted."""
-        prefix = f"{_folder_key(TABLES[table])}="
-        parts = (self.root / table).glob(f"{prefix}*/{_PART}")
-        return sorted(part.parent.name.removeprefix(prefix) for part in parts)
+        begin, end = f"{table}/{_folder_key(TABLES[table])}=", f"/{_PART}"
+        names = self._store.names(table)
+        return sorted(
+            name.removeprefix(begin).removesuffix(end)
+            for name in names
+            if name.startswith(begin) and name.endswith(end)
+        )
 
     def exists(self, table: str, partition: str | None = None) -> bool:
         """Whether a part is there."""
-        return self.path(table, partition).is_file()
+        return self.stamp(table, partition) is not None
+
+    def stamp(self, table: str, partition: str | None = None) -> object | None:
+        """Something that is equal while a part has not been replaced; None where there is none."""
+        return self._store.stamp(_name(table, partition))
+
+    def content(self, table: str, partition: str | None = None) -> bytes:
+        """A part's bytes as they are stored."""
+        return self._store.read(_name(table, partition))
+
+    def claim(self, study: str) -> None:
+        """Make the lake that of a study, whose retired models are deleted from it.
+
+        Raises:
+            InputError: it belongs to another study.
+        """
+        if self._store.stamp(_OWNER) is None:
+            self._store.replace(_OWNER, study.encode())
+        elif (owner := self._store.read(_OWNER).decode()) != study:
+            raise InputError(
+                f"{self.root}: holds the tables of study {owner!r}, expected {study!r}; choose another lake"
+            )
 
     def write(
         self,
@@ -76,14 +96,13 @@ class Lake:
         """Put a part in place, whole or not at all; rows are sorted by the table's keys.
 
         Raises:
-            InputError: the rows break the table's declaration, or the disk is full or not writable.
+            InputError: the rows break the table's declaration, or the store is full or not writable.
         """
-        path = self.path(table, partition)
         rows = _checked(frame, TABLES[table], partition)
         footer = Footer(fingerprint=fingerprint, data_version=data_version(rows), cost=cost or {})
         buffer = io.BytesIO()
         rows.write_parquet(buffer, compression="zstd", metadata={_FOOTER_KEY: json.dumps(asdict(footer))})
-        replace_file(path, buffer.getbuffer())
+        self._store.replace(_name(table, partition), buffer.getbuffer())
         return footer
 
     def read(self, table: str, partition: str | None = None) -> pl.DataFrame:
@@ -93,25 +112,22 @@ class Lake:
             InputError: there is no such part, or it cannot be read.
         """
         path = self.path(table, partition)
-        if not path.is_file():
-            raise InputError(f"{path}: missing; materialize {table} first")
         try:
-            return pl.read_parquet(path, hive_partitioning=False)
+            return pl.read_parquet(self._store.open(_name(table, partition)), hive_partitioning=False)
+        except FileNotFoundError:
+            raise InputError(f"{path}: missing; materialize {table} first") from None
         except (pl.exceptions.PolarsError, OSError) as error:
             raise InputError(f"{path}: not a readable Parquet file ({error}); delete it and run again") from error
 
-    def read_partitions(self, table: str, partitions: Iterable[str]) -> pl.DataFrame:
+    def read_partitions(self, table: str, partitions: Iterable[str | None]) -> pl.DataFrame:
         """The rows of several parts; an empty frame with the table's columns where there are none."""
         frames = [self.read(table, partition) for partition in partitions]
         return pl.concat(frames) if frames else TABLES[table].polars_schema.to_frame()
 
     def footer(self, table: str, partition: str | None = None) -> Footer | None:
         """What a part says of itself; None where it is missing, truncated or not ours."""
-        path = self.path(table, partition)
-        if not path.is_file():
-            return None
         try:
-            content = pl.read_parquet_metadata(path).get(_FOOTER_KEY)
+            content = pl.read_parquet_metadata(self._store.open_tail(_name(table, partition))).get(_FOOTER_KEY)
         except (pl.exceptions.PolarsError, OSError):
             return None
         return Footer(**json.loads(content)) if content else None
@@ -128,10 +144,7 @@ class Lake:
 
     def remove(self, table: str, partition: str | None = None) -> None:
         """Delete a part; nothing happens where there is none."""
-        path = self.path(table, partition)
-        path.unlink(missing_ok=True)
-        if partition is not None and path.parent.is_dir():
-            shutil.rmtree(path.parent)
+        self._store.remove(_name(table, partition))
 
 
 def data_version(frame: pl.DataFrame) -> str:
@@ -142,47 +155,11 @@ def data_version(frame: pl.DataFrame) -> str:
     return hashlib.sha256(buffer.getbuffer()).hexdigest()[:32]
 
 
-def replace_file(path: Path, content: bytes | memoryview | str) -> None:
-    """Write `content` to `path` atomically: to a temporary name in the same folder, synced, then renamed.
-
-    Raises:
-        InputError: the disk is full or the folder not writable; what stood at `path` is untouched.
-    """
-    temporary = temporary_path(path)
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno in _USER_ERRNOS:
-            found = f"cannot be written ({error.strerror})"
-            raise InputError(f"{path}: {found}; expected a writable folder with {len(data):,} bytes free") from error
-        raise
-    finally:
-        if temporary.exists():
-            temporary.unlink()
-
-
-def replace_parquet(path: Path, rows: pl.DataFrame) -> None:
-    """Write a plain Parquet file, whole or not at all."""
-    buffer = io.BytesIO()
-    rows.write_parquet(buffer)
-    replace_file(path, buffer.getbuffer())
-
-
-def remove_abandoned(root: Path) -> list[Path]:
-    """Delete temporary files and folders whose writer is dead; returns what was deleted."""
-    abandoned = [path for path in root.rglob(".*.tmp") if not is_running(path.name.rsplit("-", 2)[-2])]
-    for path in abandoned:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    return abandoned
+def _name(table: str, partition: str | None) -> str:
+    """A part's name in the store."""
+    spec = TABLES[table]
+    assert (spec.partition is None) == (partition is None), f"{table} is partitioned by {spec.partition}"
+    return f"{table}/{_PART}" if partition is None else f"{table}/{_folder_key(spec)}={partition}/{_PART}"
 
 
 def _folder_key(table: Table) -> str:

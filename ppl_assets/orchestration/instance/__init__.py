@@ -11,7 +11,7 @@ from ppl_assets.orchestration.partitions import model_partitions, run_partitions
 from ppl_assets.orchestration.workspace import Workspace
 from ppl_assets.processes import is_running, process_mark
 from ppl_assets.settings import Settings
-from ppl_assets.warehouse import remove_abandoned, replace_file
+from ppl_assets.warehouse import Lake, remove_abandoned, replace_file
 
 HOME = Path(__file__).parent
 WORKSPACE_FILE = HOME / "workspace.yaml"
@@ -23,7 +23,7 @@ def prepare(settings: Settings) -> None:
     """Make the state folder ready for `settings` and point this process and its children at it.
 
     Raises:
-        InputError: the folder is not writable, or it belongs to another study.
+        InputError: the folder is not writable, or it or the lake belongs to another study.
     """
     marker = settings.state / "study"
     name = Workspace(settings).study.name
@@ -33,9 +33,13 @@ def prepare(settings: Settings) -> None:
             "choose another folder with --state, or delete this one"
         )
     replace_file(marker, name + "\n")
+    if settings.shared_lake is not None:
+        Lake(settings.shared_lake).claim(name)
     settings.export()
     os.environ.setdefault("DAGSTER_HOME", str(HOME))
-    remove_abandoned(settings.state)
+    for folder in {settings.state, settings.lake}:
+        if isinstance(folder, Path):
+            remove_abandoned(folder)
 
 
 def open_instance() -> dg.DagsterInstance:

@@ -1,0 +1,147 @@
+"""Every engine for real: the same partitions, identical tables, one step at a time where the pool has one slot."""
+
+import shutil
+from itertools import pairwise
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from ppl_assets.orchestration.instance import open_instance, prepare
+from ppl_assets.orchestration.provenance import RECIPES, is_current
+from ppl_assets.orchestration.workspace import Workspace
+from ppl_assets.settings import Settings
+from ppl_assets_tests.orchestration.engines import ENGINES, PARTITIONS, STUDY, Engine, materialize
+from ppl_assets_tests.orchestration.test_runner import run, settings_of
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Settings:
+    """A study of which all is there that the partitions under test are computed from, and not they."""
+    folder = tmp_path_factory.mktemp("engines")
+    (folder / "study.yaml").write_text(STUDY)
+    settings = settings_of(folder / "study.yaml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DAGSTER_HOME", raising=False)
+        outcomes = run(settings, ["model_registry", "corpus_chunks", "benchmark_tasks"])
+    assert [outcome.error for outcome in outcomes if outcome.error] == []
+    Workspace(settings).lake.remove("zoo_checkpoints", PARTITIONS["model_zoo"])
+    for model in settings.models.glob(f"{PARTITIONS['model_zoo']}-*"):
+        shutil.rmtree(model)
+    return settings
+
+
+@pytest.fixture
+def settings(prepared, tmp_path) -> Settings:
+    """The prepared study, with a state of one's own."""
+    shutil.copytree(prepared.state, tmp_path / "state")
+    return Settings(state=tmp_path / "state", study=prepared.study)
+
+
+@pytest.fixture(scope="module")
+def by_the_command_line(prepared, tmp_path_factory) -> dict[str, pl.DataFrame]:
+    """The tables as the command line computes them, in its own process."""
+    state = tmp_path_factory.mktemp("reference") / "state"
+    shutil.copytree(prepared.state, state)
+    settings = Settings(state=state, study=prepared.study)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DAGSTER_HOME", raising=False)
+        outcomes = run(settings, list(PARTITIONS))
+    assert [outcome.error for outcome in outcomes if outcome.error] == []
+    return tables(settings)
+
+
+def tables(settings: Settings) -> dict[str, pl.DataFrame]:
+    """What the partitions under test hold."""
+    lake = Workspace(settings).lake
+    return {asset: lake.read(RECIPES[asset].tables[0], partition) for asset, partition in PARTITIONS.items()}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine_materializes_the_same_partitions_to_identical_tables(
+    name, settings, by_the_command_line, tmp_path, monkeypatch
+):
+    with ENGINES[name](settings, tmp_path) as engine:
+        materialize(engine, PARTITIONS, tmp_path)
+        found = tables(settings)
+        for asset, expected in by_the_command_line.items():
+            assert found[asset].equals(expected), asset
+            assert is_current(Workspace(settings), asset, PARTITIONS[asset])
+        monkeypatch.setenv("DAGSTER_HOME", engine.environment["DAGSTER_HOME"])
+        prepare(settings)
+        with open_instance() as instance:
+            runs = {run.run_id: asset for asset, run in latest_runs(instance).items()}
+            EXECUTED_BY[name](engine, instance, runs)
+            assert_one_at_a_time([span(instance, run_id) for run_id in runs])
+
+
+def latest_runs(instance: dg.DagsterInstance) -> dict[str, dg.DagsterRun]:
+    """The run that materialized each partition under test."""
+    events = {
+        asset: instance.fetch_materializations(
+            dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[partition]), limit=1
+        ).records[0]
+        for asset, partition in PARTITIONS.items()
+    }
+    return {asset: instance.get_run_by_id(record.run_id) for asset, record in events.items()}
+
+
+def span(instance: dg.DagsterInstance, run_id: str) -> tuple[float, float]:
+    """When a run's only step began and ended."""
+    kinds = {dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS}
+    times = [record.event_log_entry.timestamp for record in instance.get_records_for_run(run_id, of_type=kinds).records]
+    assert len(times) == 2
+    return min(times), max(times)
+
+
+def assert_one_at_a_time(spans: list[tuple[float, float]]) -> None:
+    """The pool ``gpu`` has one slot, and every engine here could run two steps."""
+    spans = sorted(spans)
+    assert all(end <= begin for (_, end), (begin, _) in pairwise(spans)), spans
+
+
+def messages(instance: dg.DagsterInstance, run_id: str) -> str:
+    """What the log of a run says."""
+    return "\n".join(
+        record.event_log_entry.user_message or "" for record in instance.get_records_for_run(run_id).records
+    )
+
+
+def _processes_of_this_host(engine: Engine, instance: dg.DagsterInstance, runs: dict[str, str]) -> None:
+    for run_id in runs:
+        assert "Launching subprocess" in messages(instance, run_id)
+
+
+def _worker_of_the_queue(engine: Engine, instance: dg.DagsterInstance, runs: dict[str, str]) -> None:
+    for run_id, asset in runs.items():
+        assert f'Submitting celery task for step "{asset}" to queue "gpu".' in messages(instance, run_id)
+    assert engine.log.read_text().count("succeeded in") == len(runs)
+
+
+def _jobs_of_the_cluster(engine: Engine, instance: dg.DagsterInstance, runs: dict[str, str]) -> None:
+    for run_id, asset in runs.items():
+        assert f'Executing step "{asset}" in Ray job' in messages(instance, run_id)
+
+
+def _pods_with_a_gpu(engine: Engine, instance: dg.DagsterInstance, runs: dict[str, str]) -> None:
+    posted = {job["metadata"]["labels"]["dagster/run-id"]: job for job in engine.cluster.jobs.values()}
+    assert posted.keys() == runs.keys()
+    for run_id, asset in runs.items():
+        pod = posted[run_id]["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        assert container["resources"] == {"limits": {"nvidia.com/gpu": "1"}}
+        assert pod["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
+        assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+        assert posted[run_id]["metadata"]["labels"]["dagster/op"] == asset
+        (owner,) = posted[run_id]["metadata"]["ownerReferences"]
+        assert owner["name"] == "the-run-pod"
+
+
+EXECUTED_BY = {
+    "multiprocess": _processes_of_this_host,
+    "celery": _worker_of_the_queue,
+    "ray": _jobs_of_the_cluster,
+    "k8s": _pods_with_a_gpu,
+}
