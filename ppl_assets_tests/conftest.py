@@ -16,6 +16,15 @@ hypothesis.settings.load_profile("without a clock")
 # Why a test may be skipped where the continuous integration runs (published data that is not ours to ship, a file
 # system that cannot be made); any other reason fails it.
 _EXPECTED_SKIPS = ("not at hand", "is absent", "not on this machine", "no published", "tmpfs cannot be mounted")
+# What a user may have set.
+_OF_A_USER = (
+    "PPL_STATE_DIR",
+    "PPL_STUDY",
+    "PPL_LAKE",
+    "PPL_GPU_EXECUTOR",
+    "PPL_GPU_EXECUTOR_CONFIG",
+    "DAGSTER_HOME",
+)
 
 
 @pytest.hookimpl(trylast=True)
