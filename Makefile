@@ -3,10 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow acceptance ui bench calibrate docs docs-build reference lint clean
-	touch $@
-
-.PHONY: demo test test-slow test-engines acceptance ui bench calibrate reference lint clean
+.PHONY: demo test test-slow test-engines acceptance ui bench calibrate docs docs-build reference lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ppl-assets demo
@@ -48,9 +45,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,docs]'
-=======
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,s3]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,docs,s3]'
 	# The published package and the reference sampler are oracles: wanted for their functions, not their dependencies.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps perplexity-correlations
 	# Trainers' own parsers read back what `export` writes (29 MB). Their dependencies (cloud clients, codecs, older
@@ -70,7 +65,8 @@ docs-build: $(VENV)/.installed-docs
 
 $(VENV)/.installed-docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
-=======
+	touch $@
+
 $(VENV)/.installed-engines: $(VENV)/.installed-test
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[k8s,celery,ray,postgres]'
 	touch $@

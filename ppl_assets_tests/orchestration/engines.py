@@ -17,8 +17,9 @@ import yaml
 from ppl_assets.orchestration.instance import HOME
 from ppl_assets.settings import Settings
 from ppl_assets_tests.orchestration.kubernetes_api import Cluster, kubernetes_api
+from ppl_assets_tests.reader import ROOT, blocks
 
-PAGE = Path(__file__).parents[2] / "docs" / "executors.md"
+PAGE = ROOT / "docs" / "executors.md"
 SECONDS_TO_START = 600
 SECONDS_TO_RUN = 1200
 
@@ -63,22 +64,19 @@ class Engine:
 
 def example(file: str) -> dict[str, Any]:
     """A YAML file as docs/executors.md shows it: the block whose first line names it."""
-    for block in PAGE.read_text(encoding="utf-8").split("```yaml\n")[1:]:
-        text = block.partition("```")[0]
-        if text.startswith(f"# {file}"):
-            return yaml.safe_load(text)
-    raise AssertionError(f"{PAGE} shows no {file}")
+    (text,) = (block.text for block in blocks(PAGE) if block.text.startswith(f"# {file}"))
+    return yaml.safe_load(text)
 
 
 def commented_blocks() -> dict[str, dict[str, Any]]:
     """Blocks of the packaged dagster.yaml that are switched off, by what they set: its class, or else its key."""
-    blocks: list[list[str]] = [[]]
+    found: list[list[str]] = [[]]
     for line in (HOME / "dagster.yaml").read_text().splitlines():
         if line.startswith("#:"):
-            blocks[-1].append(line.removeprefix("#:").removeprefix(" "))
-        elif blocks[-1]:
-            blocks.append([])
-    parsed = [yaml.safe_load("\n".join(block)) for block in blocks if block]
+            found[-1].append(line.removeprefix("#:").removeprefix(" "))
+        elif found[-1]:
+            found.append([])
+    parsed = [yaml.safe_load("\n".join(block)) for block in found if block]
     return {str(next(iter(each.values())).get("class", next(iter(each)))): each for each in parsed}
 
 
@@ -138,7 +136,11 @@ def celery(settings: Settings, folder: Path) -> Iterator[Engine]:
             }
         },
     }
-    own = environment(settings, "celery", config=written(folder / "celery.yaml", config))
+    home = write_home(folder, commented_blocks()["CeleryRunLauncher"])
+    own = environment(settings, "celery", home, written(folder / "celery.yaml", config)) | {
+        "PPL_CELERY_BROKER": "filesystem://",
+        "PPL_CELERY_BACKEND": folders["results"].as_uri(),
+    }
     command = ["dagster-celery", "worker", "start", "-A", "dagster_celery.app", "-y", str(folder / "celery.yaml")]
     log = folder / "worker.log"
     with _running([*command, "-q", "gpu", "-n", "gpu1", "--", "--concurrency", "2"], own, log):
@@ -160,7 +162,8 @@ def ray(settings: Settings, folder: Path) -> Iterator[Engine]:
     """A cluster of this host that holds itself to have two GPUs."""
     config = example("ray.yaml")
     path = folder / "ray.yaml"
-    own = environment(settings, "ray", config=path) | {
+    home = write_home(folder, commented_blocks()["RayRunLauncher"])
+    own = environment(settings, "ray", home, path) | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(24),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -186,7 +189,7 @@ def ray(settings: Settings, folder: Path) -> Iterator[Engine]:
             assert address, (folder / "ray.log").read_text()
             config["execution"]["config"]["ray"]["address"] = address
             written(path, config)
-            yield Engine(environment=own)
+            yield Engine(environment=own | {"PPL_RAY_ADDRESS": address})
         finally:
             head.communicate(timeout=SECONDS_TO_START)
 

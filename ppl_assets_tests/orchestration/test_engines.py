@@ -1,6 +1,8 @@
 """Every engine for real: the same partitions, identical tables, one step at a time where the pool has one slot."""
 
 import shutil
+import subprocess
+import sys
 from itertools import pairwise
 
 import dagster as dg
@@ -11,7 +13,16 @@ from ppl_assets.orchestration.instance import open_instance, prepare
 from ppl_assets.orchestration.provenance import RECIPES, is_current
 from ppl_assets.orchestration.workspace import Workspace
 from ppl_assets.settings import Settings
-from ppl_assets_tests.orchestration.engines import ENGINES, PARTITIONS, STUDY, Engine, materialize
+from ppl_assets_tests.orchestration.engines import (
+    ENGINES,
+    PARTITIONS,
+    STUDY,
+    Engine,
+    commented_blocks,
+    materialize,
+    write_home,
+)
+from ppl_assets_tests.orchestration.postgres import postgresql
 from ppl_assets_tests.orchestration.test_runner import run, settings_of
 
 pytestmark = pytest.mark.slow
@@ -64,6 +75,7 @@ def test_every_engine_materializes_the_same_partitions_to_identical_tables(
     name, settings, by_the_command_line, tmp_path, monkeypatch
 ):
     with ENGINES[name](settings, tmp_path) as engine:
+        assert launcher_of(engine) == LAUNCHERS[name]
         materialize(engine, PARTITIONS, tmp_path)
         found = tables(settings)
         for asset, expected in by_the_command_line.items():
@@ -75,6 +87,43 @@ def test_every_engine_materializes_the_same_partitions_to_identical_tables(
             runs = {run.run_id: asset for asset, run in latest_runs(instance).items()}
             EXECUTED_BY[name](engine, instance, runs)
             assert_one_at_a_time([span(instance, run_id) for run_id in runs])
+
+
+LAUNCHERS = {
+    "multiprocess": "DefaultRunLauncher",
+    "celery": "CeleryRunLauncher",
+    "ray": "RayRunLauncher",
+    "k8s": "K8sRunLauncher",
+}
+
+
+def launcher_of(engine: Engine) -> str:
+    """What would start runs, as the instance of the engine's dagster.yaml loads it."""
+    code = "import dagster; print(type(dagster.DagsterInstance.get().run_launcher).__name__)"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    return subprocess.run(command, env=engine.environment, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_every_block_of_the_packaged_settings_is_tested():
+    assert commented_blocks().keys() == {"storage", *LAUNCHERS.values()} - {"DefaultRunLauncher"}
+
+
+def test_runs_are_kept_in_postgresql(settings, tmp_path, monkeypatch):
+    with postgresql() as (port, password):
+        block = commented_blocks()["storage"]
+        block["storage"]["postgres"]["postgres_db"] |= {"port": port}
+        monkeypatch.setenv("PPL_POSTGRES_HOST", "127.0.0.1")
+        monkeypatch.setenv("PPL_POSTGRES_USER", "dagster")
+        monkeypatch.setenv("PPL_POSTGRES_PASSWORD", password)
+        monkeypatch.setenv("DAGSTER_HOME", str(write_home(tmp_path, block)))
+        (outcome,) = run(settings, ["model_zoo"])
+        assert (str(outcome.task), outcome.error) == ("model_zoo[json]", None)
+        with open_instance() as instance:
+            assert type(instance.run_storage).__name__ == "PostgresRunStorage"
+            (record,) = instance.get_run_records()
+            assert record.dagster_run.is_success
+            assert instance.get_dynamic_partitions("run") == ["mail", "json"]
+            assert instance.event_log_storage.get_concurrency_info("gpu").slot_count == 1
 
 
 def latest_runs(instance: dg.DagsterInstance) -> dict[str, dg.DagsterRun]:
