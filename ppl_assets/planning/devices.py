@@ -48,10 +48,9 @@ def _here() -> Device:
     import torch
 
     from ppl_assets.likelihood.cost import matmul_flops_per_second
-    from ppl_assets.registry import best_device
 
-    device = best_device()
-    is_gpu = device != "cpu"
+    is_gpu = torch.cuda.is_available()
+    device = "cuda" if is_gpu else "cpu"
     share = ASSUMED_SHARE if is_gpu else SHARE_HERE
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a worker has
