@@ -30,6 +30,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m ppl_assets_tests.bench.bench_likelihood
 	$(BIN)/python -m ppl_assets_tests.bench.bench_estimation
 	$(BIN)/python -m ppl_assets_tests.bench.bench_mixture
+	$(BIN)/python -m ppl_assets_tests.bench.bench_filter
 
 calibrate: $(VENV)/.installed-test
 	$(BIN)/python -m ppl_assets_tests.bench.calibrate
@@ -47,7 +48,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,docs,s3]'
 	# The published package and the reference sampler are oracles: wanted for their functions, not their dependencies.
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps perplexity-correlations
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps perplexity-correlations data-selection
 	# Trainers' own parsers read back what `export` writes (29 MB). Their dependencies (cloud clients, codecs, older
 	# versions of ours) are not needed for that; the second line is what three of them import and we do not have.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps \

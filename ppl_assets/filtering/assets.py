@@ -8,8 +8,9 @@ import polars as pl
 from ppl_assets.corpus import source_parts
 from ppl_assets.filtering.eligibility import eligible_split
 from ppl_assets.filtering.page_scores import Scoring, score_source
+from ppl_assets.filtering.selected_texts import write_texts
 from ppl_assets.filtering.selection import Tables, select_pages
-from ppl_assets.filtering.tables import Evidence, filter_tables
+from ppl_assets.filtering.tables import Evidence, filter_settings, filter_tables
 from ppl_assets.filtering.text_scores import Samples, prepared_methods
 from ppl_assets.orchestration.provenance import page_scoring
 from ppl_assets.orchestration.step import Step, WorkspaceResource, asset_options, preview
@@ -101,6 +102,8 @@ def selected_pages(context: dg.AssetExecutionContext, workspace: WorkspaceResour
         scratch=temporary_path(settings.selection / "duplicates"),
         fingerprint=step.fingerprint,
     )
+    if filter_settings(how.study).with_text:
+        write_texts(how.study, opened.lake, settings.digests, settings.selection / "pages", retired=opened.retired)
     shifted = found["selection_shifts"].filter(pl.col("verdict") != "within")
     return step.publish(found, metadata={"beyond the study's bounds": dg.MetadataValue.md(preview(shifted))})
 

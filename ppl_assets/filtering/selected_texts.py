@@ -1,6 +1,7 @@
 """The texts of selected pages, read from the source again: stored are only their names and numbers, unless the study
 asks for more."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import polars as pl
 
 from ppl_assets.corpus import Page, read_part, source_parts, text_digest
 from ppl_assets.errors import InputError
-from ppl_assets.filtering.page_scores import part_key
+from ppl_assets.filtering.page_scores import part_key, runs
 from ppl_assets.retired import Retired
 from ppl_assets.study.schema import Study
-from ppl_assets.warehouse import Lake
+from ppl_assets.warehouse import Lake, replace_parquet
 
 _NONE = Retired()
+_KEYS, _WITH_TEXT = ("target", "arm"), ("page_id", "domain", "score", "tokens", "text")
 
 
 def selected_texts(
@@ -52,13 +54,39 @@ def selected_texts(
         raise InputError(f"arm {arm!r} selects no page for target {target!r}; see the table selections")
 
 
+def write_texts(study: Study, lake: Lake, digests: Path, folder: Path, *, retired: Retired = _NONE) -> None:
+    """Write the selected pages with their texts to `folder`/<target>/<arm>/<shard>.parquet: one file per shard.
+
+    Columns are page_id, domain, score, tokens and text. What stood in `folder` goes. One shard is held at a time.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    for part in source_parts(study, digests):
+        for number, run in enumerate(runs(read_part(study, part, retired=retired))):
+            shard = f"{part_key(part)}-{number:05d}"
+            selected = lake.read("selected_pages", shard)
+            digest = _digests(lake, shard, selected.select("page_id"))
+            found = [
+                (page.page_id, page.text)
+                for page in run
+                if isinstance(page, Page) and digest.get(page.page_id) == text_digest(page.text)
+            ]
+            texts = pl.DataFrame(found, schema={"page_id": pl.String, "text": pl.String}, orient="row")
+            rows = selected.join(texts.unique("page_id"), on="page_id").select(*_KEYS, *_WITH_TEXT)
+            for (target, arm), own in rows.partition_by(_KEYS, as_dict=True, include_key=False).items():
+                replace_parquet(folder / str(target) / str(arm) / f"{shard}.parquet", own.sort("page_id"))
+
+
 def _wanted(lake: Lake, shards: Sequence[str], target: str, arm: str) -> dict[str, bytes]:
     """Ids of selected pages with the digests of their texts."""
     wanted: dict[str, bytes] = {}
     own = (pl.col("target") == target) & (pl.col("arm") == arm)
     for shard in shards:
-        pages = lake.read("selected_pages", shard).filter(own).select("page_id")
-        # Where an id stands twice, the first by text is the page (see sql/page_duplicates.sql).
-        scored = lake.read("page_scores", shard).join(pages, on="page_id", how="semi").sort("digest", descending=True)
-        wanted |= dict(scored.select("page_id", "digest").iter_rows())
+        wanted |= _digests(lake, shard, lake.read("selected_pages", shard).filter(own).select("page_id"))
     return wanted
+
+
+def _digests(lake: Lake, shard: str, pages: pl.DataFrame) -> dict[str, bytes]:
+    """Digests of the texts of a shard's selected pages."""
+    # Where an id stands twice, the first by text is the page (see sql/page_duplicates.sql).
+    scored = lake.read("page_scores", shard).join(pages, on="page_id", how="semi").sort("digest", descending=True)
+    return dict(scored.select("page_id", "digest").iter_rows())

@@ -74,7 +74,14 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 # Tables whose section is left out where they have no row, as where a study does without what makes them: each is also a
 # field of `ReportData`, empty by default.
-OPTIONAL = ("cost_ledger", "domain_audits", "next_measurements")
+OPTIONAL = (
+    "cost_ledger",
+    "domain_audits",
+    "next_measurements",
+    "filter_metrics",
+    "selections",
+    "selection_shifts",
+)
 
 
 def _no_rows(table: str) -> Callable[[], pl.DataFrame]:
@@ -101,6 +108,9 @@ class ReportData:
     next_measurements: pl.DataFrame = field(default_factory=_no_rows("next_measurements"))
     prices: Prices = field(default_factory=Prices)
     alternatives: Alternatives = field(default_factory=Alternatives)
+    filter_metrics: pl.DataFrame = field(default_factory=_no_rows("filter_metrics"))
+    selections: pl.DataFrame = field(default_factory=_no_rows("selections"))
+    selection_shifts: pl.DataFrame = field(default_factory=_no_rows("selection_shifts"))
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Study, versions, fingerprints: any nesting of mappings down to text and numbers."""
 

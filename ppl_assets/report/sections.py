@@ -10,6 +10,7 @@ from typing import Any
 
 from ppl_assets.report.costs import costs
 from ppl_assets.report.data import ReportData
+from ppl_assets.report.page_selection import page_selection_view
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ SECTIONS = (
     Section("mixture", "Mixture"),
     Section("limits", "Limits and changes"),
     Section("evidence", "Evidence"),
+    Section("pages", "Pages", page_selection_view),
     Section("costs", "Costs", costs),
     Section("risks", "Risks"),
     Section("provenance", "Provenance"),

@@ -3,6 +3,7 @@ aside, denied or too short."""
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from ppl_assets.corpus.splits import sampling_order
 from ppl_assets.errors import InputError
 from ppl_assets.filtering import load
-from ppl_assets.filtering.selected_texts import selected_texts
+from ppl_assets.filtering.selected_texts import selected_texts, write_texts
+from ppl_assets.study.schema import Bound, ShiftBounds
 from ppl_assets_tests.filtering.selections import ARMS, World, make_world, write_source, write_study
 
 
@@ -127,3 +129,47 @@ def test_a_source_that_changed_is_told_and_not_trained_on(tmp_path):
     part.write_text("".join(json.dumps(line | {"text": line["text"].upper()}) + "\n" for line in lines))
     with pytest.raises(InputError, match="is gone or has another text"):
         texts_of(world, "uniform")
+
+
+def test_with_text_the_selection_lies_in_files_that_a_trainer_reads(finished, tmp_path):
+    world, rows, _ = finished
+    write_texts(world.study, world.lake, world.folder / "digests", tmp_path / "pages")
+    text = {row["id"]: row["text"] for row in rows}
+    for arm in ARMS:
+        found = pl.read_parquet(tmp_path / "pages" / "good" / arm / "*.parquet")
+        assert found.columns == ["page_id", "domain", "score", "tokens", "text"]
+        own = world.selected().filter(pl.col("arm") == arm).select(found.columns[:4]).sort("page_id")
+        assert found.select(found.columns[:4]).sort("page_id").equals(own)
+        assert found["text"].to_list() == [text[name] for name in found["page_id"]]
+
+
+def test_beyond_a_bound_a_selection_is_withheld_and_its_row_says_why(finished):
+    world, _, _ = finished
+    bounds = ShiftBounds(language=Bound(block=0.3))
+    settings = world.study.filter.model_copy(update={"bounds": bounds, "arms": ("uniform", "language")})
+    strict = replace(world, study=world.study.model_copy(update={"filter": settings}))
+    before = {shard: world.lake.read("selected_pages", shard) for shard in world.lake.partitions("selected_pages")}
+    try:
+        found = strict.select(world.lake.partitions("page_scores"), world.scoring())
+        statuses = dict(found["selections"].select("arm", "status").iter_rows())
+        assert statuses == {"uniform": "selected", "language": "blocked"}
+        reason = found["selections"].filter(pl.col("arm") == "language")["reason"][0]
+        assert "language shifts by +0.5" in reason
+        assert set(world.selected()["arm"]) == {"uniform"}
+    finally:
+        for shard, own in before.items():
+            world.lake.write("selected_pages", own, partition=shard, fingerprint="first")
+
+
+def test_a_cap_below_what_a_domain_holds_is_kept(tmp_path):
+    write_source(tmp_path)
+    change = {"mixture: {keep: 0.25}": 'mixture: {keep: 0.5, max_epochs_by_domain: {"site[0-4].org": 0.2}}'}
+    world = make_world(tmp_path, write_study(tmp_path, arms=("mean_loss",), **change))
+    how = world.scoring()
+    row = world.select(world.score(how), how)["selections"].row(0, named=True)
+    assert row["tokens"] >= row["budget"]
+    tokens = dict(world.selected().group_by("domain").agg(pl.sum("tokens")).iter_rows())
+    held = dict(world.tables.domains.select("domain", "tokens").iter_rows())
+    for number in range(5):
+        assert 0 < tokens.get(f"site{number}.org", 1) <= 0.2 * held[f"site{number}.org"]
+    assert max(tokens[name] / held[name] for name in tokens if name not in [f"site{n}.org" for n in range(5)]) > 0.5
