@@ -30,9 +30,9 @@ def prose(page: Path) -> str:
     return _BLOCK.sub("", page.read_text(encoding="utf-8"))
 
 
-def commands(block: Block) -> list[str]:
-    """The lines of a shell block, without their comments."""
-    return [_bare(line) for line in block.text.splitlines()] if block.language == "sh" else []
+def bare(line: str) -> str:
+    """A line of a shell block without its comment."""
+    return re.split(r"\s+#", line)[0]
 
 
 def script(page: Path, skipped: set[str]) -> str:
@@ -43,7 +43,7 @@ def script(page: Path, skipped: set[str]) -> str:
     lines = ["set -euo pipefail"]
     for block in blocks(page):
         if block.language == "sh":
-            lines += [line for line in block.text.splitlines() if _bare(line) not in skipped]
+            lines += [line for line in block.text.splitlines() if bare(line) not in skipped]
         if block.language == "python":
             lines += ["python - <<'END-OF-PYTHON'", block.text.rstrip("\n"), "END-OF-PYTHON"]
     return "\n".join(lines) + "\n"
@@ -59,10 +59,6 @@ def follow(page: Path, folder: Path, *, skipped: set[str], **environment: str) -
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=1800,
+        timeout=3600,
         env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **environment},
     )
-
-
-def _bare(line: str) -> str:
-    return re.split(r"\s+#", line)[0]
