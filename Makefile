@@ -17,9 +17,10 @@ test: $(VENV)/.installed-test lint
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow
 
-# Steps on Celery, Ray and Kubernetes, and runs in PostgreSQL.
+# Steps on Celery, Ray and Kubernetes, runs in PostgreSQL, tables in a bucket.
 test-engines: $(VENV)/.installed-engines
-	$(BIN)/python -m pytest -m slow ppl_assets_tests/orchestration/test_engines.py
+	$(BIN)/python -m pytest -m slow ppl_assets_tests/orchestration/test_engines.py \
+		ppl_assets_tests/orchestration/test_shared_lake.py
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

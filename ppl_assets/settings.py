@@ -50,8 +50,7 @@ class Settings:
         os.environ[STATE_VARIABLE] = str(self.state)
         os.environ[STUDY_VARIABLE] = self.study
         os.environ[DAGSTER_STORAGE_VARIABLE] = str(self.state / "dagster")
-        if self.shared_lake is not None:
-            os.environ[LAKE_VARIABLE] = str(self.shared_lake)
+        os.environ[LAKE_VARIABLE] = str(self.shared_lake or "")
 
     @property
     def lake(self) -> Path | str:
