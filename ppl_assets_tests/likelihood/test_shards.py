@@ -1,6 +1,8 @@
 """Scoring that is killed at any moment and resumed ends in the same bytes, and scores no finished shard again."""
 
 import multiprocessing
+import subprocess
+import sys
 from hashlib import sha256
 from pathlib import Path
 
@@ -144,3 +146,32 @@ def test_a_row_that_does_not_fit_alone_is_an_error_that_says_so(monkeypatch) -> 
     with pytest.raises(torch.OutOfMemoryError) as caught:
         score_texts(tiny_gpt2(), byte_tokenizer(), ["four", "long"])
     assert "a single row of 4 positions" in caught.value.__notes__[0]
+
+
+_SHORT_OF_MEMORY = """
+import resource, psutil, torch
+import numpy as np
+from transformers import GPT2Config, GPT2LMHeadModel
+from ppl_assets.likelihood import score_texts
+from ppl_assets.likelihood.passes import affordable_budget
+from ppl_assets_tests.likelihood.tiny import byte_tokenizer, text_of_bytes
+torch.set_num_threads(1)
+torch.manual_seed(0)
+wide = GPT2Config(vocab_size=260, n_embd=256, n_layer=1, n_head=4, bos_token_id=256, eos_token_id=257)
+model = GPT2LMHeadModel(wide).eval()
+texts = [text_of_bytes(200, np.random.default_rng(number)) for number in range(250)]
+enough = score_texts(model, byte_tokenizer(), texts, token_budget=4000)
+# All texts at once take hundreds of megabytes more than this process has now.
+limit = psutil.Process().memory_info().vms + 100 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+short = score_texts(model, byte_tokenizer(), texts, token_budget=50_000)
+assert affordable_budget(model, 50_000) < 50_000, "memory did not run out"
+# Sums of 200 float32 losses in batches of other shapes.
+np.testing.assert_allclose(short.nll, enough.nll, rtol=1e-5)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit of memory is absent")
+def test_memory_that_really_runs_out_halves_the_budget_and_changes_no_loss() -> None:
+    """Made up nowhere: the kernel refuses the allocations of a process whose address space is limited."""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", _SHORT_OF_MEMORY], check=True)
