@@ -1,15 +1,18 @@
 """A short measurement of this machine: the study's own pool trained, scored and evaluated for a moment.
 
-For every tokenizer and architecture of the pool, the real functions run twice on a little, and a line through both says
-what a step, a token and a question cost and what comes before the first one (loading, self-test, lm-eval's start). All
-times are processor seconds of one thread: a busy machine lengthens them less than it lengthens a wait.
+For every tokenizer and architecture of the pool, the real functions run on a little: some steps of training, the median
+of which counts, and two sizes of scoring and of evaluation, whose line says what a token and a question cost and what
+comes before the first one (loading, self-test). All times are processor seconds of one thread: a busy machine lengthens
+them less than it lengthens a wait. It takes about a minute of one core for four kinds of model.
 """
 
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import polars as pl
 
@@ -22,8 +25,8 @@ from ppl_assets.study import Study
 from ppl_assets.study.schema import ZooRun, checkpoint_slug
 from ppl_assets.training.train import train_run
 
-# Two sizes of each: far enough apart for a slope, small enough for seconds.
-_STEPS, _CHUNKS, _ITEMS = (2, 6), (24, 120), (4, 20)
+# Two sizes far enough apart for a slope; all small enough for seconds.
+_STEPS, _CHUNKS, _ITEMS = 8, (24, 120), (4, 24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ def rehearse(study: Study, pages: pl.DataFrame, chunks: pl.DataFrame) -> dict[Ki
     Args:
         pages, chunks: the sampled pages of all parts and the chunks of the scoring part.
     """
+    import lm_eval.models.huggingface  # noqa: F401  what a worker loads once should not count for the first kind
     import torch
 
     assert study.zoo is not None
@@ -86,8 +90,8 @@ def rehearse(study: Study, pages: pl.DataFrame, chunks: pl.DataFrame) -> dict[Ki
 
 
 def _of_kind(study: Study, run: ZooRun, pages: pl.DataFrame, chunks: pl.DataFrame, folder: Path) -> Rehearsed:
-    training = Line.through(*((steps, _trained(study, run, pages, folder, steps)) for steps in _STEPS))
-    model = folder / str(_STEPS[-1]) / checkpoint_slug(run.run, _STEPS[-1])
+    training = _trained(study, run, pages, folder)
+    model = folder / checkpoint_slug(run.run, _STEPS)
     parts = [chunks.gather_every(max(1, chunks.height // number)).head(number) for number in _CHUNKS]
     scored = [_scored(study, model, part, folder) for part in parts]
     sizes = [int(part["tokens"].sum()) for part in parts]
@@ -104,10 +108,18 @@ def _of_kind(study: Study, run: ZooRun, pages: pl.DataFrame, chunks: pl.DataFram
     )
 
 
-def _trained(study: Study, run: ZooRun, pages: pl.DataFrame, folder: Path, steps: int) -> float:
+def _trained(study: Study, run: ZooRun, pages: pl.DataFrame, folder: Path) -> Line:
+    """The median step, and what is not steps: tokenizer, batches, saving."""
     assert study.zoo is not None
-    short = study.zoo.model_copy(update={"checkpoints": (steps,)})
-    return _seconds(lambda: train_run(run, short, pages, folder / str(steps), fingerprint="rehearsal"))
+    short = study.zoo.model_copy(update={"checkpoints": (_STEPS,)})
+    times: list[float] = []
+
+    def tick(_: Progress) -> None:
+        times.append(time.process_time())
+
+    total = _seconds(lambda: train_run(run, short, pages, folder, fingerprint="rehearsal", progress=tick))
+    each = median(after - before for before, after in pairwise(times))
+    return Line(max(total - _STEPS * each, 0.0), each)
 
 
 def _scored(study: Study, model: Path, chunks: pl.DataFrame, folder: Path) -> tuple[float, int]:

@@ -344,7 +344,13 @@ def stability_chart(rows: pl.DataFrame) -> Spec:
     )
 
 
-_LEGEND: Spec = {"orient": "bottom", "columns": 3, "symbolLimit": 9, "labelLimit": 110, "titleLimit": 300}
+_LEGEND: Spec = {
+    "orient": "bottom",
+    "columns": {"expr": "width < 340 ? 2 : 3"},
+    "symbolLimit": 9,
+    "labelLimit": 110,
+    "titleLimit": 300,
+}
 
 
 def _chart(description: str, frame: pl.DataFrame, **parts: Any) -> Spec:

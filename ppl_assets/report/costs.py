@@ -16,6 +16,7 @@ from ppl_assets.report.data import ReportData
 _TRAINING = 6
 # Assets that are run once for every model, and those of them that a new domain is part of.
 _PER_MODEL, _PER_DOMAIN = ("chunk_logliks", "benchmark_scores"), "chunk_logliks"
+_PILOT = "pilot_runs"
 MEASUREMENTS = 5
 
 
@@ -48,7 +49,8 @@ def costs(data: ReportData) -> Costs | None:
     ledger = data.cost_ledger
     if ledger.is_empty():
         return None
-    spent = float(ledger["flops"].fill_null(0.0).sum())
+    # A pilot tests the choice: it is no part of making it.
+    spent = float(ledger.filter(pl.col("asset") != _PILOT)["flops"].fill_null(0.0).sum())
     return Costs(
         by_asset=_by_asset(ledger),
         ways=_ways(data, spent),
@@ -80,10 +82,12 @@ def _ways(data: ReportData, spent: float) -> list[Way]:
     other, targets = data.alternatives, len(data.targets)
     proxies = float(_TRAINING * other.proxy_models * other.proxy_params * other.proxy_tokens)
     pilots = float(_TRAINING * targets * other.pilot_runs * other.pilot_params * other.pilot_tokens)
+    ran = float(data.cost_ledger.filter(pl.col("asset") == _PILOT)["flops"].fill_null(0.0).sum())
     named = (
         ("this choice, all models and targets", spent or None),
         (f"proxies, as RegMix: {other.proxy_models:,} models, benchmarks not counted", proxies),
         (f"pilots alone: {other.pilot_runs} runs for each of {targets} targets", pilots),
+        *([("the pilot runs that tested this choice", ran)] if ran else []),
     )
     return [_way(data, name, flops, times=flops / spent if flops and spent else None) for name, flops in named]
 

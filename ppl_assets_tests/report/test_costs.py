@@ -52,6 +52,13 @@ def test_this_choice_is_compared_with_choices_by_training(world):
     assert choice.cost == pytest.approx(2 * 16 / 3600, rel=1e-12)
 
 
+def test_a_pilot_is_no_part_of_the_choice_that_it_tests(world):
+    row = world.cost_ledger.filter(asset="model_zoo").with_columns(asset=pl.lit("pilot_runs"), flops=pl.lit(5e9))
+    tested = costs(replace(world, cost_ledger=pl.concat([world.cost_ledger, row])))
+    assert tested.ways[0].flops == 16e9
+    assert (tested.ways[-1].name, tested.ways[-1].flops) == ("the pilot runs that tested this choice", 5e9)
+
+
 def test_a_further_model_costs_what_the_others_did_and_a_domain_its_share(world):
     model, domain = costs(world).steps
     assert model.flops == (3e9 + 1e9 + 3e9 + 1e9) / 2
