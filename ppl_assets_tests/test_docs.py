@@ -30,7 +30,8 @@ from ppl_assets_tests.registry.hub import address_of, serve_hub, tiny_model
 from ppl_assets_tests.studies import imported_tables, write_import_study
 from ppl_assets_tests.test_ui import free_port, select_nothing_for_a_moment
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [*sorted(ROOT.glob("*.md")), *DOCS]
 # Commands and pages that `test_a_reader_can_do_all_that_a_page_says` leaves out, and the test that runs them.
 ELSEWHERE = {
     "make demo": "test_acceptance.py::test_the_demo_ends_well_and_says_where_its_results_are",
@@ -252,7 +253,7 @@ def site(tmp_path_factory) -> Path:
 def test_the_site_builds_without_warnings_and_loads_nothing_from_a_network(site):
     built = sorted(site.rglob("*.html"))
     assert {page.relative_to(site) for page in built} >= {
-        page.relative_to(ROOT / "docs").with_suffix(".html") for page in PAGES[1:]
+        page.relative_to(ROOT / "docs").with_suffix(".html") for page in DOCS
     }
     assert {each for page in built for each in Loads(page).addresses if "//" in each} == set()
 
