@@ -161,7 +161,8 @@ def tutorial(demo, tmp_path_factory):
 def test_the_tutorial_leads_from_the_demo_to_a_study_of_ones_own(tutorial):
     folder, result = tutorial
     assert result.returncode == 0, result.stderr[-3000:]
-    weights = {each["domain"]: each["weight"] for each in json.loads((folder / "first" / "mixture.json").read_text())}
+    mixture = json.loads((folder / "first" / "mixture.json").read_text())
+    weights = {each["domain"]: each["weight"] for each in mixture["domains"]}
     assert sum(weights.values()) == pytest.approx(1)
     prose = sum(weight for domain, weight in weights.items() if domain.startswith("prose/"))
     assert prose >= 0.8, "the benchmark is prose"
