@@ -300,7 +300,8 @@ _TABLES = (
             Column(
                 "estimate", REAL, "correlation of the domain's BPB with the target's error over models", nullable=True
             ),
-            Column("stderr", REAL, "bootstrap standard error over model families", nullable=True),
+            Column("stderr", REAL, "standard error over model families and, where known, pages", nullable=True),
+            Column("page_stderr", REAL, "the part of it that the choice of pages adds", nullable=True),
             Column("ci_low", REAL, "lower end of the interval", nullable=True),
             Column("ci_high", REAL, "upper end of the interval", nullable=True),
             Column(
@@ -319,6 +320,19 @@ _TABLES = (
             Column("between_family", REAL, "association between family means", nullable=True),
             Column("shrunken", REAL, "estimate shrunk toward its group", nullable=True),
             Column("models", INT, "models with a loss on the domain and an error on the target"),
+        ),
+    ),
+    Table(
+        name="kind_estimates",
+        grain="one target, kind of models and domain; none where the pool has one kind",
+        keys=("target", "kind", "domain"),
+        columns=(
+            Column("target", TEXT, "the target"),
+            Column("kind", TEXT, "public, probe or combined"),
+            Column("domain", TEXT, "the domain"),
+            Column("estimate", REAL, "correlation over the models of that kind, or of both combined", nullable=True),
+            Column("weight", REAL, "what the kind counts in the combination, by leave-family-out prediction"),
+            Column("models", INT, "models of the kind with an error on the target"),
         ),
     ),
     Table(
@@ -373,6 +387,41 @@ _TABLES = (
             Column("overlapping_share", REAL, "their share of the domain's scored bytes", nullable=True),
             Column("estimate_without_overlap", REAL, "the estimate without these pages in any domain", nullable=True),
             Column("tasks_not_read", TEXT, "tasks whose texts could not be read to compare with", nullable=True),
+        ),
+    ),
+    Table(
+        name="target_pairs",
+        grain="one pair of targets",
+        keys=("target", "other"),
+        columns=(
+            Column("target", TEXT, "one target"),
+            Column("other", TEXT, "the other one"),
+            Column("rho", REAL, "rank correlation of their errors over models", nullable=True),
+            Column("models", INT, "models that have both errors"),
+            Column("separable", BOOL, "false where rho is beyond 0.95: these models cannot tell the two apart"),
+        ),
+    ),
+    Table(
+        name="candidate_gains",
+        grain="one target and family of which one more model could join",
+        keys=("target", "family"),
+        columns=(
+            Column("target", TEXT, "the target"),
+            Column("family", TEXT, "the family; (new) for one that is not in the pool"),
+            Column("models", INT, "models of the family with losses and an error"),
+            Column("gain", REAL, "effective models that one more model would add"),
+        ),
+    ),
+    Table(
+        name="probe_proposals",
+        grain="one small model that is worth training; none where the pool tells all targets apart",
+        keys=("run",),
+        columns=(
+            Column("run", TEXT, "name for the training run"),
+            Column("place", INT, "1 for the one that adds most, then what adds most to those before"),
+            Column("mixture", TEXT, "JSON: share of each group of domains"),
+            Column("snippet", TEXT, "the run as YAML, an entry for the study's zoo.runs"),
+            Column("reason", TEXT, "what the pool cannot tell"),
         ),
     ),
     Table(

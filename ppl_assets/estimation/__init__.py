@@ -22,6 +22,7 @@ from ppl_assets.estimation.gate import GateVerdict, signal_gate
 from ppl_assets.estimation.gls_correlation import Likeness, gls, gls_given, likeness
 from ppl_assets.estimation.independence import duplicates, effective_models, gain_of_candidate
 from ppl_assets.estimation.kinds import KindEstimates, estimate_by_kind
+from ppl_assets.estimation.page_sampling import SampledPages
 from ppl_assets.estimation.probe_design import ProbeDesign, propose_probes
 from ppl_assets.estimation.rank_correlation import (
     gumbel,
@@ -60,6 +61,7 @@ __all__ = [
     "model_counts",
     "estimate_domains",
     "DomainEstimates",
+    "SampledPages",
     "signal_gate",
     "GateVerdict",
     "rank_prediction",

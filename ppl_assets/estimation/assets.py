@@ -2,12 +2,14 @@
 families."""
 
 import dagster as dg
+import polars as pl
 
 from ppl_assets.benchmarks.overlap import overlapping
 from ppl_assets.benchmarks.task_texts import task_texts
+from ppl_assets.estimation.advice import candidate_rows, pair_rows, proposal_rows
 from ppl_assets.estimation.audit import audit_rows
-from ppl_assets.estimation.evidence import Evidence, errors_by_target, loss_evidence
-from ppl_assets.estimation.tables import estimate_rows, gate_rows, prediction_rows
+from ppl_assets.estimation.evidence import Evidence, errors_by_target, loss_evidence, with_pages
+from ppl_assets.estimation.tables import estimate_rows, gate_rows, kind_rows, prediction_rows
 from ppl_assets.likelihood.page_losses import NO_PAGES, page_losses, scoring_texts
 from ppl_assets.orchestration.step import Step, WorkspaceResource, asset_options
 from ppl_assets.orchestration.workspace import Workspace
@@ -44,17 +46,22 @@ def benchmark_errors(context: dg.AssetExecutionContext, workspace: WorkspaceReso
     deps=[
         "benchmark_errors",
         dg.AssetDep("domain_logliks", partition_mapping=BY_MODEL),
+        dg.AssetDep("chunk_logliks", partition_mapping=BY_MODEL),
+        "corpus_chunks",
         "model_registry",
         "domain_catalog",
     ],
 )
 def correlation_estimates(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
-    """How a domain's loss goes with a target's error over models, with interval, q-value and stability."""
+    """How a domain's loss goes with a target's error over models, with interval, q-value and stability; by kind of
+    models too."""
     step = Step(context, workspace)
     opened, study = step.workspace, step.workspace.study
+    evidence, errors = _losses(opened), opened.table("benchmark_errors")
+    pages = page_losses(opened.lake, opened.present("chunk_logliks")) if study.corpus else NO_PAGES
     rows = estimate_rows(
-        _losses(opened),
-        opened.table("benchmark_errors"),
+        with_pages(evidence, pages),
+        errors,
         targets=study.targets,
         estimator=study.estimation.estimator,
         seed=study.seed,
@@ -62,7 +69,14 @@ def correlation_estimates(context: dg.AssetExecutionContext, workspace: Workspac
         level=study.estimation.level,
         top_share=study.mixture.top_share,
     )
-    return step.publish({"correlation_estimates": rows})
+    kinds = kind_rows(
+        evidence,
+        errors,
+        targets=study.targets,
+        estimator=study.estimation.estimator,
+        top_share=study.mixture.top_share,
+    )
+    return step.publish({"correlation_estimates": rows, "kind_estimates": kinds})
 
 
 @dg.asset(
@@ -70,12 +84,25 @@ def correlation_estimates(context: dg.AssetExecutionContext, workspace: Workspac
     deps=["benchmark_errors", dg.AssetDep("domain_logliks", partition_mapping=BY_MODEL), "model_registry"],
 )
 def signal_gate(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
-    """Whether the evidence carries a choice at all: select, weak or abstain, with the reason."""
+    """Whether the evidence carries a choice at all: select, weak or abstain, with the reason; which targets it cannot
+    tell apart, and which models would help."""
     step = Step(context, workspace)
     opened, study = step.workspace, step.workspace.study
-    rows = gate_rows(_losses(opened), opened.table("benchmark_errors"), targets=study.targets, seed=study.seed)
-    verdicts = dict(rows.select("target", "verdict").iter_rows())
-    return step.publish({"signal_gate": rows}, metadata={"verdicts": verdicts})
+    evidence, errors, targets = _losses(opened), opened.table("benchmark_errors"), [*study.targets]
+    tables = {
+        "signal_gate": gate_rows(evidence, errors, targets=targets, seed=study.seed),
+        "target_pairs": pair_rows(errors, targets),
+        "candidate_gains": candidate_rows(evidence, errors, targets),
+        "probe_proposals": proposal_rows(evidence, errors, targets, zoo=study.zoo, seed=study.seed),
+    }
+    return step.publish(
+        tables,
+        metadata={
+            "verdicts": dict(tables["signal_gate"].select("target", "verdict").iter_rows()),
+            "targets not separable": tables["target_pairs"].filter(~pl.col("separable")).height,
+            "probes to train": dg.MetadataValue.text("".join(tables["probe_proposals"]["snippet"])),
+        },
+    )
 
 
 @dg.asset(

@@ -5,10 +5,11 @@ ranks or `scores`); does it exceed what the domain would show if it only followe
 observation: the model family.
 
 Interval: Fisher's z of the estimate plus and minus Student's t (families - 1 degrees of freedom)
-times the standard error of z, from bootstrap samples of families and from leaving one out (`_intervals`): where the
-estimates of other pools of as many models and families would lie on average. The p-value is one-sided
+times the standard error of z, from bootstrap samples of families and from leaving one out (`_intervals`), and where
+losses by page are given from samples of pages (`page_sampling`): where the estimates of other pools of as many models
+and families, on as many other pages, would lie on average. The p-value is one-sided
 against "no better than the pool", one observation per family (`better_than_pool`). What this does not know: whether
-training on a domain lowers its loss alone, and the page sampling error of a loss.
+training on a domain lowers its loss alone.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,11 +22,13 @@ from ppl_assets.estimation.domain_scores import (
     BLOCK,
     better_than_pool,
     family_parts,
+    fisher,
     given,
     mean_loss,
     point_estimate,
 )
 from ppl_assets.estimation.inputs import MIN_MODELS, canonical_order, family_index, log_size, loss_matrix, single_target
+from ppl_assets.estimation.page_sampling import PageVariance, SampledPages, page_variance
 from ppl_assets.estimation.resampling import (
     bootstrap_weights,
     half_weights,
@@ -35,14 +38,14 @@ from ppl_assets.estimation.resampling import (
 from ppl_assets.estimation.scores import Estimator, check_estimator
 
 PAIRS = 50  # complementary pairs: Shah and Samworth's own choice, a standard error of at most 0.05
-CLIP = 1 - 1e-6  # a bootstrap sample of few families can be perfectly concordant; its z must stay finite
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DomainEstimates:
     """One value per domain, in the order of the columns given; NaN where a quantity is undefined.
 
-    `estimate` with `stderr` and the interval `ci_low`..`ci_high`; `p_value` and `q_value` (Benjamini-Hochberg) against
+    `estimate` with `stderr` and the interval `ci_low`..`ci_high`; `page_stderr`: what the choice of pages alone adds to
+    `stderr`, NaN without losses by page; `p_value` and `q_value` (Benjamini-Hochberg) against
     "no better than the pool"; `selection_probability`: how often the domain is in the top share over halves of the
     families; `models`: sample size; `given_size`, `given_mean_loss`: partial rank correlations; `within_family`,
     `between_family`: the correlation inside families and of family means; `shrunken`: the estimate drawn toward its
@@ -52,6 +55,7 @@ class DomainEstimates:
     domains: tuple[str, ...]
     estimate: np.ndarray
     stderr: np.ndarray
+    page_stderr: np.ndarray
     ci_low: np.ndarray
     ci_high: np.ndarray
     p_value: np.ndarray
@@ -74,6 +78,7 @@ def estimate_domains(
     models: Sequence[str] | None = None,
     params: np.ndarray | None = None,
     groups: Sequence[str] | None = None,
+    pages: SampledPages | None = None,
     estimator: Estimator = "gls",
     seed: int = 0,
     replicates: int = 1000,
@@ -90,6 +95,7 @@ def estimate_domains(
         models: keys of the models, likewise.
         params: parameters per model (any unit); NaN where unknown. Without it `given_size` is NaN.
         groups: a label per domain toward which estimates are shrunk (language, topic); one group by default.
+        pages: losses by page; with them, errors and intervals count the choice of pages too.
         estimator: what is behind `estimate`, its error, `selection_probability` and `shrunken`: ``gls``, ``gumbel`` or
             ``spearman``. Partial correlations, family parts and p-values always use plain ranks.
         seed: of the bootstrap and of the halves; the same seed gives the same answer whatever the order of rows.
@@ -122,13 +128,14 @@ def estimate_domains(
         )
     )
     left_out_DF = np.concatenate(list(jackknife))
+    paged = _page_variance(pages, x_MD, y_M, family_M, row_order, estimator, rng)
     return DomainEstimates(
         domains=tuple(domains) if domains is not None else tuple(str(d) for d in range(x_MD.shape[1])),
         q_value=benjamini_hochberg(point["p_value"]),
         selection_probability=_selection_probability(halves, top_share),
         shrunken=_shrunken(point["estimate"], left_out_DF, groups),
         **point,
-        **_intervals(point["estimate"], bootstrap, left_out_DF, level, family_M),
+        **_intervals(point["estimate"], bootstrap, left_out_DF, paged, level, family_M),
     )
 
 
@@ -183,8 +190,30 @@ def _given_size(x_MD: np.ndarray, y_M: np.ndarray, size_M: np.ndarray | None) ->
     return given(x_MD[known_M], y_M[known_M], size_M[known_M])
 
 
+def _page_variance(
+    pages: SampledPages | None,
+    x_MD: np.ndarray,
+    y_M: np.ndarray,
+    family_M: np.ndarray,
+    row_order: np.ndarray,
+    estimator: Estimator,
+    rng: np.random.Generator,
+) -> PageVariance | None:
+    """`page_variance` of models in another order, where there are losses by page."""
+    if pages is None:
+        return None
+    pages.check(*x_MD.shape)
+    ordered = pages.of_models(row_order)
+    return page_variance(ordered, x_MD, y_M, family_M=family_M, estimator=estimator, rng=rng)
+
+
 def _intervals(
-    estimate_D: np.ndarray, bootstrap: Iterable[np.ndarray], left_out_DF: np.ndarray, level: float, family_M: np.ndarray
+    estimate_D: np.ndarray,
+    bootstrap: Iterable[np.ndarray],
+    left_out_DF: np.ndarray,
+    paged: PageVariance | None,
+    level: float,
+    family_M: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Standard error of the estimate, and an interval on Fisher's z with Student's t of families - 1 degrees.
 
@@ -198,18 +227,30 @@ def _intervals(
     size_F = np.bincount(family_M)
     clusters, n_families = size_F.sum() ** 2 / (size_F**2).sum(), len(size_F)
     drawn, left_out = np.sqrt(clusters / (clusters - 1)), (n_families - 1) / np.sqrt(n_families)
-    spread = [(drawn * _deviation(rho_DR), drawn * _deviation(_fisher(rho_DR))) for rho_DR in bootstrap]
+    spread = [(drawn * _deviation(rho_DR), drawn * _deviation(fisher(rho_DR))) for rho_DR in bootstrap]
     stderr_D, stderr_z_D = (np.concatenate(parts) for parts in zip(*spread, strict=True))
     stderr_D = np.fmax(stderr_D, left_out * _deviation(left_out_DF))
-    reach_D = np.fmax(stderr_z_D, left_out * _deviation(_fisher(left_out_DF))) * stdtrit(
-        n_families - 1, (1 + level) / 2
-    )
-    z_D = _fisher(estimate_D)
-    return {"stderr": stderr_D, "ci_low": np.tanh(z_D - reach_D), "ci_high": np.tanh(z_D + reach_D)}
+    stderr_z_D = np.fmax(stderr_z_D, left_out * _deviation(fisher(left_out_DF)))
+    if paged is None:
+        paged_D, paged_z_D, t_D = np.full(len(estimate_D), np.nan), 0.0, stdtrit(n_families - 1, (1 + level) / 2)
+    else:
+        paged_D, paged_z_D = np.sqrt(paged.plain_D), np.sqrt(paged.fisher_D)
+        t_D = stdtrit(_freedom(stderr_z_D, n_families, paged_z_D, paged.pages_D), (1 + level) / 2)
+    z_D, reach_D = fisher(estimate_D), t_D * np.hypot(stderr_z_D, paged_z_D)
+    return {
+        "stderr": np.hypot(stderr_D, np.nan_to_num(paged_D)),
+        "page_stderr": paged_D,
+        "ci_low": np.tanh(z_D - reach_D),
+        "ci_high": np.tanh(z_D + reach_D),
+    }
 
 
-def _fisher(rho: np.ndarray) -> np.ndarray:
-    return np.arctanh(np.clip(rho, -CLIP, CLIP))
+def _freedom(stderr_D: np.ndarray, n_families: int, paged_D: np.ndarray, pages_D: np.ndarray) -> np.ndarray:
+    """Degrees of freedom of a sum of two variances, one of them from few pages (Satterthwaite, Biometrics 2, 1946)."""
+    families_D, of_pages_D = stderr_D**2, paged_D**2
+    parts_D = families_D**2 / (n_families - 1) + of_pages_D**2 / np.maximum(pages_D - 1, 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(of_pages_D > 0, (families_D + of_pages_D) ** 2 / parts_D, n_families - 1)
 
 
 def _deviation(value_DR: np.ndarray) -> np.ndarray:
@@ -227,7 +268,7 @@ def _shrunken(estimate_D: np.ndarray, left_out_DF: np.ndarray, groups: Sequence[
     The noise that counts is that of a domain *relative to its group*, since an unlucky set of models moves all domains
     together; it comes from leaving out one family at a time.
     """
-    z_D, z_DF = _fisher(estimate_D), _fisher(left_out_DF).astype(np.float64)
+    z_D, z_DF = fisher(estimate_D), fisher(left_out_DF).astype(np.float64)
     group_D = np.zeros(len(z_D), int) if groups is None else np.unique(list(groups), return_inverse=True)[1]
     # A domain without an estimate, with or without some family, is left as it is.
     usable_D = ~(np.isnan(z_D) | np.isnan(z_DF).any(axis=1))

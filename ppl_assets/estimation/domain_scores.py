@@ -12,6 +12,7 @@ from ppl_assets.estimation.rank_correlation import centred_ranks, target_ranks
 from ppl_assets.estimation.scores import Estimator, Score, column_scores
 
 BLOCK = 8192  # columns per block: 6 MB of float64 ranks for 90 models
+CLIP = 1 - 1e-6  # a sample of few families can be perfectly concordant; its z must stay finite
 
 
 def centred_scores(x_MD: np.ndarray, score: Score = "spearman") -> np.ndarray:
@@ -47,6 +48,11 @@ def cosine(a_MD: np.ndarray, b_MD: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         square = (a_MD**2).sum(axis=0) * (b_MD**2).sum(axis=0)
         return np.where(square > 0, (a_MD * b_MD).sum(axis=0) / np.sqrt(square), np.nan)
+
+
+def fisher(rho: np.ndarray) -> np.ndarray:
+    """Fisher's z of correlations."""
+    return np.arctanh(np.clip(rho, -CLIP, CLIP))
 
 
 def partial(rho_xy: np.ndarray, rho_xz: np.ndarray, rho_zy: np.ndarray) -> np.ndarray:

@@ -5,27 +5,31 @@ alone.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
 from ppl_assets.errors import InputError
-from ppl_assets.estimation.targets import check_orientation, target_errors
+from ppl_assets.estimation.page_sampling import SampledPages
+from ppl_assets.estimation.targets import check_orientation, contrast_target, target_errors
+from ppl_assets.likelihood.page_losses import PageLosses
 from ppl_assets.study.schema import Target
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
-    """Losses of M models on D domains, with their lineage; `error_M` where a target was chosen."""
+    """Losses of M models on D domains, with their lineage; `error_M` where a target was chosen, `pages` where known."""
 
     slugs: tuple[str, ...]
     families: tuple[str, ...]
+    kinds: tuple[str, ...]
     params_M: np.ndarray
     domains: tuple[str, ...]
     groups: tuple[str, ...]
     bpb_MD: np.ndarray
     error_M: np.ndarray
+    pages: SampledPages | None = None
 
 
 def loss_evidence(models: pl.DataFrame, domains: pl.DataFrame, losses: pl.DataFrame) -> Evidence:
@@ -42,6 +46,7 @@ def loss_evidence(models: pl.DataFrame, domains: pl.DataFrame, losses: pl.DataFr
     return Evidence(
         slugs=tuple(wide["slug"]),
         families=tuple(lineage["family"]),
+        kinds=tuple(lineage["kind"]),
         params_M=lineage["params"].cast(pl.Float64).fill_null(np.nan).to_numpy(),
         domains=tuple(names),
         groups=tuple(group[name] for name in names),
@@ -57,12 +62,29 @@ def for_target(evidence: Evidence, errors: pl.DataFrame, target: str) -> Evidenc
     return Evidence(
         slugs=tuple(evidence.slugs[index] for index in rows),
         families=tuple(evidence.families[index] for index in rows),
+        kinds=tuple(evidence.kinds[index] for index in rows),
         params_M=evidence.params_M[rows],
         domains=evidence.domains,
         groups=evidence.groups,
         bpb_MD=evidence.bpb_MD[rows],
         error_M=np.array([known[evidence.slugs[index]] for index in rows]),
+        pages=evidence.pages.of_models(rows) if evidence.pages else None,
     )
+
+
+def with_pages(evidence: Evidence, losses: PageLosses) -> Evidence:
+    """The evidence with the pages behind its losses, where there are any: of a model that was not scored here, none."""
+    column = {domain: index for index, domain in enumerate(evidence.domains)}
+    kept = [(column[domain], place) for place, domain in enumerate(losses.domain_P) if domain in column]
+    if not kept:
+        return evidence
+    domain_P, place_P = np.array(sorted(kept)).T
+    row = {slug: index for index, slug in enumerate(losses.slugs)}
+    nats_MP, bytes_MP = np.zeros((2, len(evidence.slugs), len(domain_P)))
+    for index, slug in enumerate(evidence.slugs):
+        if slug in row:
+            nats_MP[index], bytes_MP[index] = losses.nll_MP[row[slug], place_P], losses.bytes_MP[row[slug], place_P]
+    return replace(evidence, pages=SampledPages(nats_MP=nats_MP, bytes_MP=bytes_MP, domain_P=domain_P))
 
 
 def errors_by_target(
@@ -81,12 +103,13 @@ def errors_by_target(
         minimum_models: fewer models with a loss and an error are refused.
         missing: models without scores or losses, named where too few are left.
 
+    A contrast's error is in centred ranks; whether it rises with losses is asked of what it was before.
+
     Raises:
         InputError: a task and metric that no model has, a value out of range, an error that falls as losses rise, or
-        too
-            few models.
+            too few models.
     """
-    frames = []
+    frames = {}
     for name, target in targets.items():
         values_MK = np.column_stack(
             [_values(scores, name, task.task, task.metric, evidence.slugs) for task in target.tasks]
@@ -97,18 +120,42 @@ def errors_by_target(
             kinds=[t.kind for t in target.tasks],
         )
         rows = pl.DataFrame({"slug": evidence.slugs, "target": name, "error": found.error, "tasks": found.tasks})
-        rows = rows.filter(pl.col("error").is_not_nan())
-        if rows.height < minimum_models:
-            absent = f"; without scores or losses: {', '.join(missing)}" if missing else ""
-            raise InputError(
-                f"target {name!r}: {rows.height} models have losses and scores, expected at least {minimum_models} "
-                f"(study field estimation.minimum_models){absent}"
-            )
+        frames[name] = _enough(rows.filter(pl.col("error").is_not_nan()), name, minimum_models, missing)
         if not target.allow_reversed:
-            with_errors = for_target(evidence, rows, name)
+            with_errors = for_target(evidence, frames[name], name)
             check_orientation(with_errors.bpb_MD, with_errors.error_M, target=name)
-        frames.append(rows)
-    return pl.concat(frames)
+    raw = pl.concat(frames.values())
+    for name, target in targets.items():
+        if target.contrast_to:
+            frames[name] = _enough(_contrast(raw, name, target.contrast_to), name, minimum_models, missing)
+    return pl.concat(frames.values())
+
+
+def error_matrix(errors: pl.DataFrame, targets: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Slugs of the rows of ``benchmark_errors``, sorted, and their errors: models x `targets`, NaN where missing."""
+    slugs = sorted(set(errors["slug"]))
+    known = {(slug, target): error for slug, target, error in errors.select("slug", "target", "error").iter_rows()}
+    return slugs, np.array([[known.get((slug, target), np.nan) for target in targets] for slug in slugs])
+
+
+def _enough(rows: pl.DataFrame, name: str, minimum_models: int, missing: Sequence[str]) -> pl.DataFrame:
+    if rows.height < minimum_models:
+        absent = f"; without scores or losses: {', '.join(missing)}" if missing else ""
+        raise InputError(
+            f"target {name!r}: {rows.height} models have losses and scores, expected at least {minimum_models} "
+            f"(study field estimation.minimum_models){absent}"
+        )
+    return rows
+
+
+def _contrast(errors: pl.DataFrame, name: str, others: Sequence[str]) -> pl.DataFrame:
+    """Rows of `name` with what is particular to it next to `others`, for the models that have all of them."""
+    targets = [name, *others]
+    slugs, error_MT = error_matrix(errors.filter(pl.col("target").is_in(targets)), targets)
+    contrast = pl.DataFrame({"slug": slugs, "error": contrast_target(error_MT, targets, name)})
+    known = contrast.filter(pl.col("error").is_not_nan())
+    rows = errors.filter(pl.col("target") == name).drop("error")
+    return rows.join(known, on="slug", maintain_order="left").select(errors.columns)
 
 
 def _values(scores: pl.DataFrame, target: str, task: str, metric: str, slugs: Sequence[str]) -> np.ndarray:

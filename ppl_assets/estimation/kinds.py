@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppl_assets.errors import InputError
-from ppl_assets.estimation.domain_scores import centred_scores, point_estimate
+from ppl_assets.estimation.domain_scores import centred_scores, fisher, point_estimate
 from ppl_assets.estimation.inputs import MIN_MODELS, family_index, loss_matrix, single_target
 from ppl_assets.estimation.scores import Estimator, check_estimator
 
@@ -75,7 +75,7 @@ def _by_kind(x_MD: np.ndarray, y_M: np.ndarray, kind_M: np.ndarray, estimator: E
     z_KD = []
     for kind in range(kind_M.max() + 1):
         x, y = x_MD[kind_M == kind], y_M[kind_M == kind]
-        z_KD.append(np.arctanh(np.clip(point_estimate(x, y, estimator), -0.999999, 0.999999)))
+        z_KD.append(fisher(point_estimate(x, y, estimator)))
     return np.array(z_KD)
 
 

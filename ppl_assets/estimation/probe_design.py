@@ -8,6 +8,7 @@ greedily, which is within (1 - 1/e) of the best set (Nemhauser, Wolsey, Fisher, 
 with the log of its group's share.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,17 +29,24 @@ class ProbeDesign:
     groups: tuple[str, ...]
     shares: np.ndarray
 
-    def snippet(self, patterns: Mapping[str, str], *, tokenizer: str, architecture: str, prefix: str = "probe") -> str:
-        """The probes as runs for a study's ``zoo:``; `patterns` gives the domain pattern of each group."""
-        lines = ["runs:"]
+    def snippets(
+        self, patterns: Mapping[str, Mapping[str, float]], *, tokenizer: str, architecture: str, prefix: str = "probe"
+    ) -> dict[str, str]:
+        """The probes by name, each as an entry for a study's ``zoo.runs``; `patterns` divides each group's share among
+        domain patterns."""
+        found = {}
         for number, share in enumerate(self.shares, start=1):
             run = f"{prefix}-{number}"
-            parts = (f'"{patterns[group]}": {part:.3f}' for group, part in zip(self.groups, share, strict=True))
-            lines.append(
-                f"  - run: {run}\n    family: {run}\n    tokenizer: {tokenizer}\n    architecture: {architecture}"
+            parts = ", ".join(
+                f"{json.dumps(pattern)}: {float(f'{part * within:.3g}')}"
+                for group, part in zip(self.groups, share, strict=True)
+                for pattern, within in patterns[group].items()
             )
-            lines.append(f"    mixture: {{{', '.join(parts)}}}")
-        return "\n".join(lines) + "\n"
+            found[run] = (
+                f"- run: {run}\n  family: {run}\n  tokenizer: {tokenizer}\n  architecture: {architecture}\n"
+                f"  mixture: {{{parts}}}\n"
+            )
+        return found
 
 
 def propose_probes(

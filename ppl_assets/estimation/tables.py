@@ -10,6 +10,8 @@ from ppl_assets.estimation.domain_estimates import estimate_domains
 from ppl_assets.estimation.evidence import Evidence, for_target
 from ppl_assets.estimation.gate import signal_gate
 from ppl_assets.estimation.influence import WITH_INFERENCE
+from ppl_assets.estimation.inputs import MIN_FAMILIES, MIN_MODELS
+from ppl_assets.estimation.kinds import estimate_by_kind
 from ppl_assets.estimation.rank_prediction import rank_prediction
 from ppl_assets.schema import TABLES
 
@@ -41,6 +43,7 @@ def estimate_rows(
             models=own.slugs,
             params=None if np.isnan(own.params_M).all() else own.params_M,
             groups=own.groups if len(set(own.groups)) > 1 else None,
+            pages=own.pages,
             seed=seed,
             replicates=replicates,
             level=level,
@@ -52,6 +55,40 @@ def estimate_rows(
             point = getattr(rank_correlation, other)(own.bpb_MD, own.error_M)
             frames.append(_frame(target, other, own, {"estimate": point, "models": estimates.models}))
     return pl.concat(frames)
+
+
+def kind_rows(
+    evidence: Evidence, errors: pl.DataFrame, *, targets: Iterable[str], estimator: str, top_share: float
+) -> pl.DataFrame:
+    """Rows of ``kind_estimates``: none for a target whose models are of one kind, or too few of one kind."""
+    schema = TABLES["kind_estimates"].polars_schema
+    frames = [schema.to_frame()]
+    for target in targets:
+        own = for_target(evidence, errors, target)
+        families = {kind: {f for f, k in zip(own.families, own.kinds, strict=True) if k == kind} for kind in own.kinds}
+        if len(families) < 2 or any(
+            len(families[kind]) < MIN_FAMILIES or own.kinds.count(kind) < MIN_MODELS for kind in families
+        ):
+            continue
+        found = estimate_by_kind(
+            own.bpb_MD,
+            own.error_M,
+            kinds=own.kinds,
+            families=own.families,
+            estimator=WITH_INFERENCE.get(estimator, "spearman"),
+            top_share=top_share,
+        )
+        for kind, estimate in {**found.by_kind, "combined": found.combined}.items():
+            columns = {
+                "target": target,
+                "kind": kind,
+                "domain": own.domains,
+                "estimate": estimate,
+                "weight": found.weight.get(kind, 1.0),
+                "models": own.kinds.count(kind) or len(own.kinds),
+            }
+            frames.append(pl.DataFrame(columns, schema=schema))
+    return pl.concat(frames).with_columns(pl.col("estimate").fill_nan(None))
 
 
 def gate_rows(evidence: Evidence, errors: pl.DataFrame, *, targets: Iterable[str], seed: int) -> pl.DataFrame:

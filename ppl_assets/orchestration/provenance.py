@@ -206,6 +206,12 @@ def _evidence(workspace: Workspace, _: str | None) -> Any:
     return [settings, study.seed, lineage, losses, domains]
 
 
+def _probe_settings(workspace: Workspace) -> Any:
+    """What proposed training runs name of the study's own pool."""
+    zoo = workspace.study.zoo
+    return [[*zoo.tokenizers][:1], [*zoo.architectures][:1]] if zoo else None
+
+
 def _filtered(workspace: Workspace, _: str | None) -> Any:
     """What page filters are trained on; the arms, their settings and the bounds of a selection are no part of it."""
     study = workspace.study
@@ -384,11 +390,20 @@ _RECIPES = (
     ),
     Recipe(
         asset="correlation_estimates",
-        tables=("correlation_estimates",),
-        code_version="1",
-        inputs=lambda workspace, _: [_evidence(workspace, _), workspace.study.mixture.top_share],
+        tables=("correlation_estimates", "kind_estimates"),
+        code_version="2",
+        inputs=lambda workspace, _: [
+            _evidence(workspace, _),
+            workspace.study.mixture.top_share,
+            [_versions_by_model(workspace, "chunk_logliks"), _version(workspace, "chunks")],
+        ],
     ),
-    Recipe(asset="signal_gate", tables=("signal_gate",), code_version="1", inputs=_evidence),
+    Recipe(
+        asset="signal_gate",
+        tables=("signal_gate", "target_pairs", "candidate_gains", "probe_proposals"),
+        code_version="2",
+        inputs=lambda workspace, _: [_evidence(workspace, _), _probe_settings(workspace)],
+    ),
     Recipe(
         asset="rank_prediction",
         tables=("rank_prediction",),

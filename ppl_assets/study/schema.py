@@ -278,6 +278,9 @@ class Target(Section):
         min_length=1, description="one task or several; of several the standardised errors are averaged"
     )
     allow_reversed: bool = Field(default=False, description="accept errors that fall when losses rise across models")
+    contrast_to: tuple[Slug, ...] = Field(
+        default=(), description="targets whose errors are taken out of this one's: what is left is particular to it"
+    )
 
 
 class Benchmarks(Section):
@@ -604,6 +607,10 @@ class Study(Section):
                 raise ValueError(f"filter names the target {unknown[0]!r}, expected one of {sorted(self.targets)}")
         if self.benchmarks.build and self.corpus and self.corpus.splits.benchmark.share == 0:
             raise ValueError("built tasks need corpus.splits.benchmark.share above 0")
+        for name, target in self.targets.items():
+            strange = sorted(set(target.contrast_to) - (set(self.targets) - {name}))
+            if strange:
+                raise ValueError(f"target {name!r} is a contrast to {strange[0]!r}, expected another target's name")
         return self
 
     @model_validator(mode="after")

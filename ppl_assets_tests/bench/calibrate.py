@@ -1,12 +1,13 @@
 """Estimates against known truth: simulated worlds, and RegMix's random mixtures. Tables in Markdown on standard output.
 
-Run: python -m ppl_assets_tests.bench.calibrate [--repeats 100] [--only regmix|fewer|recovery|other|errors|gate]
+Run: python -m ppl_assets_tests.bench.calibrate [--repeats 100] [--first 0] [--sizes 30 90 300]
+    [--only regmix|fewer|recovery|other|errors|pages|gate]
 
 regmix: rank correlation of estimates with causal effects, per rule; fewer: the same with some of its models. recovery:
 share of the planted domains among those that a rule puts on top; other: the same in harder and easier worlds. errors:
 false discovery rate at q = 0.1 and coverage of 90 % intervals. gate: how often it says what.
 
-Draws have the seeds 0, 1, ... Rules were chosen on seeds from 1,000 on.
+Draws have the seeds `first`, `first` + 1, ... Rules were chosen on seeds from 1,000 to 8,999.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy.stats import spearmanr as scipy_spearmanr
 
-from ppl_assets.estimation import estimate_domains, signal_gate
+from ppl_assets.estimation import GateVerdict, estimate_domains, signal_gate
 from ppl_assets.estimation.domain_scores import point_estimate
 from ppl_assets_tests.estimation.published import FOLDER, regmix
 from ppl_assets_tests.estimation.rivals import RULES, WITH_GAPS, Rule
@@ -69,9 +70,9 @@ def regmix_rows() -> Iterator[Sequence[object]]:
         yield name, float(agreement.mean()), float(agreement.min()), float(agreement.max())
 
 
-def fewer_rows(repeats: int) -> Iterator[Sequence[object]]:
+def fewer_rows(seeds: range) -> Iterator[Sequence[object]]:
     """Rules on RegMix with some of its models: mean, and difference from Spearman with a standard error over draws."""
-    draws = {size: [np.random.default_rng(seed).permutation(512)[:size] for seed in range(repeats)] for size in FEWER}
+    draws = {size: [np.random.default_rng(seed).permutation(512)[:size] for seed in seeds] for size in FEWER}
     plain = {size: [causal_agreement(RULES["Spearman"], rows).mean() for rows in draws[size]] for size in FEWER}
     for name in (
         "GLS (default)",
@@ -91,11 +92,11 @@ def _gain(found: np.ndarray, plain: np.ndarray) -> str:
     return f"{found.mean():.3f} ({difference.mean():+.3f} ± {error:.3f})"
 
 
-def recovery_rows(worlds: Sequence[dict], repeats: int, names: Sequence[str]) -> Iterator[Sequence[object]]:
+def recovery_rows(worlds: Sequence[dict], seeds: range, names: Sequence[str]) -> Iterator[Sequence[object]]:
     """Planted share of the top by rule, and its difference from Spearman's with a standard error."""
     found: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for options in worlds:
-        draws = np.array([_recovered(World(seed=seed, **options), seed, names) for seed in range(repeats)])
+        draws = np.array([_recovered(World(seed=seed, **options), seed, names) for seed in seeds])
         for name, column in zip(names, draws.T, strict=True):
             found[name].append(column)
     plain = found["Spearman"]
@@ -110,20 +111,20 @@ def _recovered(world: World, seed: int, names: Sequence[str]) -> list[float]:
     return [float(planted[top].mean()) for top in tops]
 
 
-def error_rows(repeats: int) -> Iterator[Sequence[object]]:
+def error_rows(sizes: Sequence[int], seeds: range) -> Iterator[Sequence[object]]:
     """Per world: false discoveries among the calls at q = 0.1, power, interval coverage; standard errors over draws.
 
     An interval is to cover the mean estimate of other pools of the same size.
     """
     for law in LAWS:
-        for models in SIZES:
+        for models in sizes:
             for signal in (0.0, 1.0):
                 world = World(law=law, models=models, signal=signal)
                 others = (world.draw(np.random.default_rng(50_000 + seed)) for seed in range(200))
                 truth = np.mean([point_estimate(pool.bpb_MD, pool.error_M, "gls") for pool in others], axis=0)
-                drawn = np.array([_errors(world, truth, seed) for seed in range(repeats)])
+                drawn = np.array([_errors(world, truth, seed) for seed in seeds])
                 false, power, covered = drawn.mean(axis=0).tolist()
-                false_se, _, covered_se = (drawn.std(axis=0, ddof=1) / np.sqrt(repeats)).tolist()
+                false_se, _, covered_se = (drawn.std(axis=0, ddof=1) / np.sqrt(len(seeds))).tolist()
                 yield law, models, signal, false, false_se, power, covered, covered_se
 
 
@@ -137,50 +138,66 @@ def _errors(world: World, truth: np.ndarray, seed: int) -> tuple[float, float, f
     return float(false), float((called & planted).sum() / max(planted.sum(), 1)), float(covered)
 
 
-def gate_rows(repeats: int) -> Iterator[Sequence[object]]:
-    """Verdicts in worlds without signal, with a signal spread over many kinds of text, and with few kinds of text."""
-    worlds = {"null": {"signal": 0.0}, "spread": {"signal": 1.0}, "strong": {"signal": 2.0, "topics": 4, "own": 0.2}}
+def gate_rows(sizes: Sequence[int], seeds: range) -> Iterator[Sequence[object]]:
+    """Verdicts in worlds without signal, with errors that have nothing to do with losses, with a signal spread over
+    many kinds of text, and with few kinds of text."""
+    few = {"topics": 4, "own": 0.2}
+    worlds = {"null": {"signal": 0.0}, "unrelated": few, "spread": {"signal": 1.0}, "strong": {"signal": 2.0, **few}}
     for law in LAWS:
-        for models in SIZES:
+        for models in sizes:
             for name, options in worlds.items():
-                gates = [_gate(World(law=law, models=models, seed=seed, **options), seed) for seed in range(repeats)]
+                gates = [_gate(World(law=law, models=models, seed=seed, **options), seed, name) for seed in seeds]
                 said = [
-                    sum(gate.verdict == verdict for gate in gates) / repeats
+                    sum(gate.verdict == verdict for gate in gates) / len(seeds)
                     for verdict in ("select", "weak", "abstain")
                 ]
                 yield law, models, name, *said, float(np.mean([gate.reliability for gate in gates]))
 
 
-def _gate(world: World, seed: int):
+def _gate(world: World, seed: int, name: str) -> GateVerdict:
     pool = world.draw(np.random.default_rng(seed))
-    return signal_gate(pool.bpb_MD, pool.error_M, families=pool.families, seed=seed)
+    return signal_gate(
+        pool.bpb_MD,
+        unrelated_errors(pool.families, seed) if name == "unrelated" else pool.error_M,
+        families=pool.families,
+        seed=seed,
+    )
+
+
+def unrelated_errors(families: Sequence[str], seed: int) -> np.ndarray:
+    """Errors that models of a family share for the most part and losses know nothing of."""
+    rng = np.random.default_rng(seed + 1_000_000)
+    family_M = np.unique(list(families), return_inverse=True)[1]
+    return rng.normal(size=family_M.max() + 1)[family_M] + 0.5 * rng.normal(size=len(family_M))
 
 
 def main() -> None:
     """Write the tables asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=100)
-    parser.add_argument("--only", choices=("regmix", "fewer", "recovery", "other", "errors", "gate"))
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--only", choices=("regmix", "fewer", "recovery", "other", "errors", "pages", "gate"))
     options = parser.parse_args()
+    seeds = range(options.first, options.first + options.repeats)
     here = (FOLDER / "regmix").is_dir()
     if options.only in (None, "regmix") and here:
         table("RegMix", ("rule", "mean", "lowest", "highest"), regmix_rows())
     if options.only in (None, "fewer") and here:
         header = ("rule", *(f"{size} models" for size in FEWER))
-        table("RegMix with fewer models", header, fewer_rows(options.repeats // 4))
+        table("RegMix with fewer models", header, fewer_rows(seeds[: max(2, len(seeds) // 4)]))
     if options.only in (None, "recovery"):
-        worlds = [{"law": law, "models": models, "missing": 0.0} for law in LAWS for models in SIZES]
+        worlds = [{"law": law, "models": models, "missing": 0.0} for law in LAWS for models in options.sizes]
         header = ("rule", *(f"{world['law']} {world['models']}" for world in worlds))
-        table("Planted domains found", header, recovery_rows(worlds, options.repeats, list(RULES)))
+        table("Planted domains found", header, recovery_rows(worlds, seeds, list(RULES)))
     if options.only in (None, "other"):
-        table("In other worlds", ("rule", *OTHER), recovery_rows(list(OTHER.values()), options.repeats, WITH_GAPS))
+        table("In other worlds", ("rule", *OTHER), recovery_rows(list(OTHER.values()), seeds, WITH_GAPS))
     if options.only in (None, "errors"):
         header = ("law", "models", "signal", "false discoveries", "s.e.", "power", "coverage", "s.e.")
-        table("Error rates", header, error_rows(options.repeats))
+        table("Error rates", header, error_rows(options.sizes, seeds))
     if options.only in (None, "gate"):
-        table(
-            "Gate", ("law", "models", "world", "select", "weak", "abstain", "reliability"), gate_rows(options.repeats)
-        )
+        header = ("law", "models", "world", "select", "weak", "abstain", "reliability")
+        table("Gate", header, gate_rows(options.sizes, seeds))
 
 
 if __name__ == "__main__":

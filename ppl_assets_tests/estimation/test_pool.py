@@ -146,16 +146,3 @@ def test_designed_probes_separate_targets_that_the_public_pool_cannot():
             after.append((np.argsort(-found.combined)[:10] % 10 == target).mean())
     assert np.mean(before) < 0.7  # two kinds share the top
     assert np.mean(after) > 0.9
-
-
-def test_the_design_is_a_snippet_of_a_study():
-    bpb, _, families, groups, _ = probes_world(0)
-    design = ours.propose_probes(bpb, families=families, groups=groups, probes=2)
-    text = design.snippet({f"g{k}": f"*/g{k}" for k in range(10)}, tokenizer="bpe4k", architecture="llama")
-    import yaml
-
-    from ppl_assets.study.schema import ZooRun
-
-    runs = [ZooRun(**run) for run in yaml.safe_load(text)["runs"]]
-    assert [run.run for run in runs] == ["probe-1", "probe-2"]
-    assert sum(runs[0].mixture.values()) == pytest.approx(1, abs=0.01)

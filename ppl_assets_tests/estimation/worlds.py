@@ -18,6 +18,8 @@ from typing import Literal
 import numpy as np
 from scipy.special import ndtr
 
+from ppl_assets.estimation import SampledPages
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pool:
@@ -101,3 +103,37 @@ class World:
         share_FD /= share_FD.mean(axis=1, keepdims=True)
         tokens_MD = np.exp(ability_M)[:, None] * (0.3 + share_FD[family_M])
         return 1 + tokens_MD**-0.3 + 0.05 * noise_MD
+
+
+@dataclass(frozen=True, kw_only=True)
+class PagedWorld:
+    """A world in which losses come from pages. Each page has its own share of a topic that families learned more or
+    less of and that the error depends on (`common`), and its own noise for each model (`alone`), in units of losses.
+    """
+
+    families: int = 20
+    domains: int = 40
+    pages: int = 5
+    common: float = 0.5
+    alone: float = 0.5
+
+    def draw(
+        self, rng: np.random.Generator, *, models: np.random.Generator | None = None
+    ) -> tuple[np.ndarray, np.ndarray, list[str], SampledPages]:
+        """Losses, errors, families and losses by page; `models` fixes the models while `rng` draws the pages."""
+        of_models = rng if models is None else models
+        family_M = np.repeat(np.arange(self.families), 3)
+        topic_M, other_M = of_models.normal(size=(2, self.families))[:, family_M]
+        ability_M = of_models.normal(size=len(family_M))
+        error_M = ability_M + topic_M + 0.3 * of_models.normal(size=len(family_M))
+        kind_P = np.repeat(np.linspace(0, 1, self.domains), self.pages)
+        topic_P = kind_P + self.common * rng.normal(size=len(kind_P))
+        level_MP = ability_M[:, None] + topic_M[:, None] * topic_P + other_M[:, None] * (1 - topic_P)
+        bytes_P = rng.integers(500, 1500, len(kind_P))
+        nats_MP = (10 + level_MP + self.alone * rng.normal(size=level_MP.shape)) * bytes_P
+        domain_P = np.repeat(np.arange(self.domains), self.pages)
+        pages = SampledPages(nats_MP=nats_MP, bytes_MP=np.tile(bytes_P, (len(family_M), 1)), domain_P=domain_P)
+        sums = [
+            values.reshape(len(family_M), self.domains, self.pages).sum(axis=2) for values in (nats_MP, pages.bytes_MP)
+        ]
+        return sums[0] / (np.log(2) * sums[1]), error_M, [f"f{f:03d}" for f in family_M], pages
