@@ -78,7 +78,9 @@ def test_every_published_table_has_rows_but_what_was_not_imported(demo):
             for name, table in TABLES.items()
             if table.published and not warehouse.sql(f'SELECT 1 FROM "{name}" LIMIT 1').fetchall()
         ]
-    assert set(empty) <= {"imported_bpb", "imported_scores", "near_duplicates"}
+    # One kind of models, and a pool that tells its targets apart.
+    unneeded = {"kind_estimates", "probe_proposals"}
+    assert set(empty) <= {"imported_bpb", "imported_scores", "near_duplicates"} | unneeded
 
 
 def test_bf16_turns_no_difference_between_two_models_of_the_pool(demo):

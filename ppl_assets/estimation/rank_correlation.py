@@ -88,12 +88,12 @@ def model_counts(X: np.ndarray) -> np.ndarray:
 
 def centred_ranks(x_MD: np.ndarray) -> np.ndarray:
     """Twice the mid-rank within each column minus (n + 1), as int8 or int16; 0 where the loss is missing."""
-    from ppl_assets.estimation.rank_kernels import pairwise_ranks
+    from ppl_assets.estimation.rank_kernels import column_ranks, sorting_network
 
     n_models = x_MD.shape[0]
     assert n_models <= np.iinfo(np.int16).max, "ranks are stored in two bytes"
-    rank_MD = np.zeros(x_MD.shape, np.int8 if n_models <= np.iinfo(np.int8).max else np.int16)
-    pairwise_ranks(x_MD, rank_MD)
+    rank_MD = np.empty(x_MD.shape, np.int8 if n_models <= np.iinfo(np.int8).max else np.int16)
+    column_ranks(x_MD, sorting_network(n_models), rank_MD)
     return rank_MD
 
 
@@ -185,28 +185,31 @@ def _linear_with_gaps(x_MD: np.ndarray, y_TM: np.ndarray, present_MD: np.ndarray
 
 def _from_ranks(x_MD: np.ndarray, y_TM: np.ndarray, present_MD: np.ndarray | None, *, normalised: bool) -> np.ndarray:
     """`spearmanr` where `normalised`, else `sign_cdf`: products of ranks, exact whole numbers."""
-    from ppl_assets.estimation.rank_kernels import rank_products
+    from ppl_assets.estimation.rank_kernels import rank_sums, sorting_network
 
-    rank_MD = centred_ranks(x_MD)
     n_models, n_texts = x_MD.shape
-    net_TD, square_D = _sums(n_models, len(y_TM), n_texts)
+    kind = exact_float(n_models)
     target_TMD = [target_ranks(y, present_MD) for y in y_TM]
-    if present_MD is None:
-        rank_products(rank_MD, np.array(target_TMD, square_D.dtype)[:, :, 0], net_TD, square_D)
-        n_D = n_models
+    if present_MD is None and len(y_TM) == 1:
+        # One target needs no ranks written down.
+        net_TD, square_D = np.empty((1, n_texts), kind), np.empty(n_texts, kind)
+        rank_sums(x_MD, sorting_network(n_models), target_TMD[0][:, 0].astype(kind), net_TD[0], square_D)
     else:
-        rank_products(rank_MD, np.zeros((0, n_models), square_D.dtype), net_TD, square_D)
-        net_TD = np.array([(target * rank_MD).sum(axis=0) for target in target_TMD])
-        n_D = present_MD.sum(axis=0)
+        rank_MD = centred_ranks(x_MD).astype(kind)
+        square_D = np.einsum("md,md->d", rank_MD, rank_MD)
+        if present_MD is None:
+            net_TD = np.array(target_TMD, kind)[:, :, 0] @ rank_MD
+        else:
+            net_TD = np.array([(target * rank_MD).sum(axis=0) for target in target_TMD])
+    n_D = n_models if present_MD is None else present_MD.sum(axis=0)
     square_TD = np.array([(target**2).sum(axis=0) for target in target_TMD]) * square_D.astype(np.float64)
     scale = np.sqrt(square_TD) if normalised else n_D**2 * (n_D - 1.0)
     return np.where(square_TD > 0, net_TD.astype(np.float64) / scale, np.nan)
 
 
-def _sums(n_models: int, n_targets: int, n_texts: int) -> tuple[np.ndarray, np.ndarray]:
-    """Zeros for sums of products of ranks, in the smallest float type that holds them exactly."""
-    kind = np.float32 if n_models**3 / 3 < 2**24 else np.float64
-    return np.zeros((n_targets, n_texts), kind), np.zeros(n_texts, kind)
+def exact_float(n_models: int) -> np.dtype:
+    """The smallest float type that holds sums of products of ranks, at most (n^3 - n) / 3, as whole numbers."""
+    return np.dtype(np.float32 if n_models**3 / 3 < 2**24 else np.float64)
 
 
 def _from_scores(x_MD: np.ndarray, y_TM: np.ndarray, present_MD: np.ndarray | None) -> np.ndarray:
@@ -229,13 +232,21 @@ def _from_pairs(x_MD: np.ndarray, y_TM: np.ndarray, present_MD: np.ndarray | Non
     n_models, n_texts = x_MD.shape
     # Ranks of one byte compare faster than losses, but only losses know which of them are missing.
     value_MD = centred_ranks(x_MD) if present_MD is None else np.ascontiguousarray(x_MD)
+    tied = _tied_columns(value_MD)
+    tied_MD = np.ascontiguousarray(value_MD[:, tied])
     net_TD, untied_x_D = np.zeros((len(y_TM), n_texts), np.int64), np.full(n_texts, n_models * (n_models - 1) // 2)
     for y_M, net_D in zip(y_TM, net_TD, strict=True):
         order = np.argsort(y_M, kind="stable")
-        concordance(value_MD, order, np.searchsorted(y_M[order], y_M[order]), net_D)
-    tied = _tied_columns(value_MD)
+        lower = np.searchsorted(y_M[order], y_M[order])
+        concordance(value_MD, order, lower, net_D)
+        # Where no values are tied, pairs that do not agree disagree.
+        against_D = lower.sum() - net_D
+        against_tied_D = np.zeros(len(tied), np.int64)
+        concordance(-tied_MD, order, lower, against_tied_D)
+        against_D[tied] = against_tied_D
+        net_D -= against_D
     untied_tied_D = np.zeros(len(tied), np.int64)
-    untied_pairs(np.ascontiguousarray(value_MD[:, tied]), untied_tied_D)
+    untied_pairs(tied_MD, untied_tied_D)
     untied_x_D[tied] = untied_tied_D
     if present_MD is None:
         pairs = n_models * (n_models - 1) / 2
@@ -253,9 +264,6 @@ def _tied_columns(value_MD: np.ndarray) -> np.ndarray:
     """Columns with a tie or a gap. Ranks without ties have one sum of squares, (n^3 - n) / 3, and any tie lowers it."""
     if value_MD.dtype.kind == "f":
         return np.arange(value_MD.shape[1])
-    from ppl_assets.estimation.rank_kernels import rank_products
-
-    n_models, n_texts = value_MD.shape
-    no_target, square_D = _sums(n_models, 0, n_texts)
-    rank_products(value_MD, np.zeros((0, n_models), square_D.dtype), no_target, square_D)
-    return np.flatnonzero(square_D < (n_models**3 - n_models) // 3)
+    n_models = len(value_MD)
+    rank_MD = value_MD.astype(exact_float(n_models))
+    return np.flatnonzero(np.einsum("md,md->d", rank_MD, rank_MD) < (n_models**3 - n_models) // 3)

@@ -1,12 +1,14 @@
 """Compiled loops for ranks: exact integers, one pass over the losses, no M x M x D temporary.
 
 Quantity: the centred double mid-rank of model k in a column, ``r_k = #{l: x_l < x_k} - #{l: x_l > x_k}``, which is
-twice the mid-rank minus (n + 1). A missing loss (NaN) compares false with everything, so it gets 0 and gives nothing
-to the others: pairwise-complete ranks come for free.
+twice the mid-rank minus (n + 1). A missing loss (NaN) gets 0 and gives nothing to the others: ranks are
+pairwise-complete.
 
 Importing this module loads numba, so the rest of the room imports it inside functions. Compiled code is kept on disk
 (``cache=True``). Axis letters: M models, D domains or texts, T targets, R replicates.
 """
+
+from functools import lru_cache
 
 import numba
 import numpy as np
@@ -14,33 +16,153 @@ import numpy as np
 TILE = 2048  # columns per tile: two float32 rows and their int8 ranks stay in the first-level cache
 
 
+COLUMNS = 512  # columns sorted side by side: the keys of 90 models take 180 kB, in the second-level cache
+
+
+@lru_cache(maxsize=8)
+def sorting_network(n: int) -> np.ndarray:
+    """Pairs of places to compare and exchange, in order, that sort any `n` values: C x 2.
+
+    Batcher's merge exchange (Knuth, The Art of Computer Programming 3, algorithm 5.2.2M): 936 pairs for 90 values
+    instead of the 4,005 comparisons of all with all, and the same ones for every column, so that columns go side by
+    side through vector instructions.
+    """
+    pairs = []
+    top = 1 << max((n - 1).bit_length() - 1, 0)
+    p = top if n > 1 else 0
+    while p:
+        q, r, d = top, 0, p
+        while d:
+            pairs += [(i, i + d) for i in range(n - d) if i & p == r]
+            d, q, r = q - p, q >> 1, p
+        p >>= 1
+    return np.array(pairs, np.int64).reshape(-1, 2)
+
+
 @numba.njit(cache=True, nogil=True)
-def pairwise_ranks(x_MD: np.ndarray, rank_MD: np.ndarray) -> None:
-    """Add to `rank_MD` (zeros; int8 up to 127 models, int16 beyond) the centred double mid-ranks of each column."""
+def _sort_tile(
+    x_MD: np.ndarray, pair_C2: np.ndarray, low: int, key_MW: np.ndarray, differ_W: np.ndarray, doubt_W: np.ndarray
+) -> None:
+    """Sort the columns of `x_MD` by keys: the losses as float32, their last bits replaced by the number of the model.
+
+    `doubt_W` marks columns that keys alone do not order: two losses that agree in the bits left, or one that is missing
+    (it comes last). `differ_W` is room for the least difference between neighbours.
+    """
+    n_models, width = x_MD.shape
+    value_MW, unsigned_MW = key_MW.view(np.float32), key_MW.view(np.uint32)
+    for k in range(n_models):
+        x, value, key = x_MD[k], value_MW[k], key_MW[k]
+        for d in range(width):
+            value[d] = np.float32(x[d]) + np.float32(0)  # no negative zero
+        for d in range(width):
+            bits = key[d]
+            missing = (bits & 0x7FFFFFFF) > 0x7F800000
+            # The integer order of floats: those below zero are turned round.
+            ordered = 0x7FFFFFFF if missing else bits ^ ((bits >> 31) & 0x7FFFFFFF)
+            key[d] = (ordered & ~low) | k
+    for c in range(len(pair_C2)):
+        first, second = key_MW[pair_C2[c, 0]], key_MW[pair_C2[c, 1]]
+        for d in range(width):
+            a, b = first[d], second[d]
+            first[d] = min(a, b)
+            second[d] = max(a, b)
+    differ_W[:] = 0xFFFFFFFF
+    for place in range(1, n_models):
+        before, here = unsigned_MW[place - 1], unsigned_MW[place]
+        for d in range(width):
+            differ_W[d] = min(differ_W[d], before[d] ^ here[d])
+    for d in range(width):
+        doubt_W[d] = (differ_W[d] <= low) | ((key_MW[n_models - 1, d] | low) == 0x7FFFFFFF)
+
+
+@numba.njit(cache=True, nogil=True)
+def _mid_ranks(x_MD: np.ndarray, d: int, key_MW: np.ndarray, low: int, order_M: np.ndarray, rank_M: np.ndarray) -> None:
+    """Centred double mid-ranks of column `d` from the losses themselves, put right where keys only nearly sorted it."""
+    n = 0
+    for place in range(len(order_M)):
+        model = key_MW[place, d] & low
+        rank_M[model] = 0
+        if x_MD[model, d] == x_MD[model, d]:
+            at = n
+            while at > 0 and x_MD[order_M[at - 1], d] > x_MD[model, d]:
+                order_M[at] = order_M[at - 1]
+                at -= 1
+            order_M[at] = model
+            n += 1
+    first = 0
+    while first < n:
+        last = first + 1
+        while last < n and x_MD[order_M[last], d] == x_MD[order_M[first], d]:
+            last += 1
+        for at in range(first, last):
+            rank_M[order_M[at]] = first + last - n
+        first = last
+
+
+@numba.njit(cache=True, nogil=True)
+def column_ranks(x_MD: np.ndarray, pair_C2: np.ndarray, rank_MD: np.ndarray) -> None:
+    """Write the centred double mid-ranks of each column to `rank_MD`: int8 up to 127 models, int16 beyond."""
     n_models, n_columns = x_MD.shape
-    for start in range(0, n_columns, TILE):
-        stop = min(start + TILE, n_columns)
-        for i in range(n_models):
-            x_i = x_MD[i, start:stop]
-            rank_i = rank_MD[i, start:stop]
-            for j in range(i):
-                x_j = x_MD[j, start:stop]
-                rank_j = rank_MD[j, start:stop]
-                for d in range(stop - start):
-                    above, below = x_i[d] > x_j[d], x_i[d] < x_j[d]
-                    rank_i[d] += above
-                    rank_i[d] -= below
-                    rank_j[d] += below
-                    rank_j[d] -= above
+    low = 1
+    while low < n_models:
+        low = 2 * low + 1
+    key_MW = np.empty((n_models, COLUMNS), np.int32)
+    differ_W, doubt_W = np.empty(COLUMNS, np.uint32), np.empty(COLUMNS, np.bool_)
+    tile_MW = np.empty((n_models, COLUMNS), rank_MD.dtype)
+    order_M, rank_M = np.empty(n_models, np.int64), np.empty(n_models, np.int64)
+    for start in range(0, n_columns, COLUMNS):
+        width = min(COLUMNS, n_columns - start)
+        x = x_MD[:, start : start + width]
+        _sort_tile(x, pair_C2, low, key_MW, differ_W, doubt_W)
+        for place in range(n_models):
+            key, rank = key_MW[place], 2 * place - (n_models - 1)
+            for d in range(width):
+                tile_MW[key[d] & low, d] = rank
+        for doubted in np.flatnonzero(doubt_W[:width]):
+            _mid_ranks(x, doubted, key_MW, low, order_M, rank_M)
+            tile_MW[:, doubted] = rank_M
+        rank_MD[:, start : start + width] = tile_MW[:, :width]
 
 
 @numba.njit(cache=True, nogil=True)
-def concordance(value_MD: np.ndarray, order: np.ndarray, lower: np.ndarray, net_D: np.ndarray) -> None:
-    """Kendall's numerator: add, over pairs of models with different errors, 1 where losses agree and -1 where they do
-    not.
+def rank_sums(
+    x_MD: np.ndarray, pair_C2: np.ndarray, target_M: np.ndarray, net_D: np.ndarray, square_D: np.ndarray
+) -> None:
+    """Write sums over models of rank times target rank, and of squared ranks.
+
+    Without writing the ranks down: in a sorted column they are known.
+    """
+    n_models, n_columns = x_MD.shape
+    low = 1
+    while low < n_models:
+        low = 2 * low + 1
+    key_MW = np.empty((n_models, COLUMNS), np.int32)
+    differ_W, doubt_W = np.empty(COLUMNS, np.uint32), np.empty(COLUMNS, np.bool_)
+    order_M, rank_M = np.empty(n_models, np.int64), np.empty(n_models, np.int64)
+    net_W = np.empty(COLUMNS, net_D.dtype)
+    for start in range(0, n_columns, COLUMNS):
+        width = min(COLUMNS, n_columns - start)
+        x = x_MD[:, start : start + width]
+        _sort_tile(x, pair_C2, low, key_MW, differ_W, doubt_W)
+        net_W[:] = 0
+        for place in range(n_models):
+            key, rank = key_MW[place], net_D.dtype.type(2 * place - (n_models - 1))
+            for d in range(width):
+                net_W[d] += rank * target_M[key[d] & low]
+        net_D[start : start + width] = net_W[:width]
+        square_D[start : start + width] = (n_models**3 - n_models) // 3
+        for doubted in np.flatnonzero(doubt_W[:width]):
+            _mid_ranks(x, doubted, key_MW, low, order_M, rank_M)
+            net_D[start + doubted] = (rank_M * target_M).sum()
+            square_D[start + doubted] = (rank_M * rank_M).sum()
+
+
+@numba.njit(cache=True, nogil=True)
+def concordance(value_MD: np.ndarray, order: np.ndarray, lower: np.ndarray, count_D: np.ndarray) -> None:
+    """Add to `count_D` the pairs of models of which the one with the higher error has the higher value.
 
     `order` sorts the models by error and `lower` counts, per place, the models of strictly lower error. Values are
-    losses or their ranks; NaN agrees with nothing.
+    losses or their ranks; NaN is higher than nothing.
     """
     n_columns = value_MD.shape[1]
     wide = np.zeros(TILE, np.int16)
@@ -57,11 +179,10 @@ def concordance(value_MD: np.ndarray, order: np.ndarray, lower: np.ndarray, net_
                     b = value_MD[order[other], start : start + width]
                     for d in range(width):
                         narrow[d] += a[d] > b[d]
-                        narrow[d] -= a[d] < b[d]
                 for d in range(width):
                     wide[d] += narrow[d]
             for d in range(width):
-                net_D[start + d] += wide[d]
+                count_D[start + d] += wide[d]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -72,27 +193,6 @@ def untied_pairs(value_MD: np.ndarray, count_D: np.ndarray) -> None:
         for j in range(i):
             for d in range(n_columns):
                 count_D[d] += (value_MD[i, d] > value_MD[j, d]) | (value_MD[i, d] < value_MD[j, d])
-
-
-@numba.njit(cache=True, nogil=True)
-def rank_products(rank_MD: np.ndarray, target_TM: np.ndarray, net_TD: np.ndarray, square_D: np.ndarray) -> None:
-    """Add sums over models of rank times target rank, and of squared ranks, in the float type of `square_D`.
-
-    Whole numbers, so exact in float32 while they stay below 2^24: sums are at most (M^3 - M) / 3, 368 models.
-    """
-    n_models, n_columns = rank_MD.shape
-    row = np.empty(TILE, square_D.dtype)
-    for start in range(0, n_columns, TILE):
-        width = min(TILE, n_columns - start)
-        for k in range(n_models):
-            for d in range(width):
-                row[d] = rank_MD[k, start + d]
-            for d in range(width):
-                square_D[start + d] += row[d] * row[d]
-            for t in range(len(target_TM)):
-                target = target_TM[t, k]
-                for d in range(width):
-                    net_TD[t, start + d] += target * row[d]
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
