@@ -37,6 +37,7 @@ def evidence_of(pages: PageLosses) -> Evidence:
     return Evidence(
         slugs=pages.slugs,
         families=tuple(f"f{index % 6}" for index in range(MODELS)),
+        kinds=("public",) * MODELS,
         params_M=np.full(MODELS, np.nan),
         domains=DOMAINS,
         groups=("",) * 3,

@@ -19,6 +19,7 @@ def evidence() -> Evidence:
     return Evidence(
         slugs=tuple(f"m{index}" for index in range(len(FAMILIES))),
         families=FAMILIES,
+        kinds=("public",) * len(FAMILIES),
         params_M=np.full(len(FAMILIES), np.nan),
         domains=("x", "y", "z"),
         groups=("", "", ""),

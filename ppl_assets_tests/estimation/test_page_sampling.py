@@ -101,15 +101,15 @@ def test_pages_are_put_in_the_order_of_the_evidence_and_a_model_without_any_has_
     order, models = np.random.default_rng(0).permutation(15), np.array([5, 0, 11])
     losses = PageLosses(
         slugs=tuple(slugs[m] for m in models),
-        pages=tuple(f"p{p}" for p in order) + ("elsewhere",),
-        domain_P=tuple(f"d{pages.domain_P[p]}" for p in order) + ("denied",),
+        pages=(*(f"p{p}" for p in order), "elsewhere"),
+        domain_P=(*(f"d{pages.domain_P[p]}" for p in order), "denied"),
         nll_MP=np.pad(pages.nats_MP[models][:, order], ((0, 0), (0, 1))),
         bytes_MP=np.pad(pages.bytes_MP[models][:, order], ((0, 0), (0, 1))),
     )
     found = with_pages(evidence, losses).pages
     np.testing.assert_array_equal(found.domain_P, pages.domain_P)
     sums = [values.reshape(12, 3, 5).sum(axis=2) for values in (found.nats_MP, found.bytes_MP)]
-    np.testing.assert_allclose((sums[0] / (np.log(2) * sums[1]))[models], bpb[models], rtol=1e-12)
+    np.testing.assert_allclose(sums[0][models] / (np.log(2) * sums[1][models]), bpb[models], rtol=1e-12)
     assert not sums[1][np.setdiff1d(np.arange(12), models)].any()
     errors = pl.DataFrame({"slug": slugs[3:], "target": "t", "error": error[3:]})
     own = for_target(with_pages(evidence, losses), errors, "t")
