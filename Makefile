@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-engines acceptance ui bench calibrate docs docs-build reference lint clean
+.PHONY: demo test test-slow test-engines test-pilot acceptance ui bench calibrate docs docs-build reference lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ppl-assets demo
@@ -22,6 +22,10 @@ test-engines: $(VENV)/.installed-engines
 	$(BIN)/python -m pytest -m slow ppl_assets_tests/orchestration/test_engines.py \
 		ppl_assets_tests/orchestration/test_shared_lake.py
 
+# Pilots through the whole graph, and the demo's with its controls; some ten minutes.
+test-pilot: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m slow ppl_assets_tests/pilot
+
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -32,6 +36,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m ppl_assets_tests.bench.bench_estimation
 	$(BIN)/python -m ppl_assets_tests.bench.bench_mixture
 	$(BIN)/python -m ppl_assets_tests.bench.bench_filter
+	$(BIN)/python -m ppl_assets_tests.bench.bench_pilot
 
 calibrate: $(VENV)/.installed-test
 	$(BIN)/python -m ppl_assets_tests.bench.calibrate

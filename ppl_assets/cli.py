@@ -93,10 +93,20 @@ def _run(settings: Settings, select: list[str] | None) -> None:
     failures = [outcome for outcome in outcomes if outcome.error]
     if not select:
         _summarize(settings, console)
+    elif "pilot_comparison" in select:
+        _show_pilot(settings, console)
     for outcome in failures:
         error_console().print(f"ppl-assets: {outcome.error}")
     if failures:
         sys.exit(EXIT_BAD_INPUT if all(outcome.bad_input for outcome in failures) else EXIT_FAILED)
+
+
+def _show_pilot(settings: Settings, console: Console) -> None:
+    from ppl_assets.orchestration.workspace import Workspace
+    from ppl_assets.pilot.terminal import summary_tables
+
+    for table in summary_tables(Workspace(settings).table("pilot_comparison")):
+        console.print(table)
 
 
 def _summarize(settings: Settings, console: Console) -> None:

@@ -13,6 +13,7 @@ from ppl_assets.orchestration.imported_partitions import imported_partitions
 from ppl_assets.orchestration.publication import cost_ledger, warehouse_file
 from ppl_assets.orchestration.sensors import stale_assets_sensor
 from ppl_assets.orchestration.step import WorkspaceResource
+from ppl_assets.pilot.assets import pilot_comparison, preregistration
 from ppl_assets.planning.assets import next_measurements
 from ppl_assets.registry.assets import imported_bpb, imported_scores, model_registry
 from ppl_assets.report.assets import selection_certificates, selection_report
@@ -36,6 +37,8 @@ ASSETS = [
     selected_pages,
     selection_certificates,
     next_measurements,
+    preregistration,
+    pilot_comparison,
     cost_ledger,
     warehouse_file,
     selection_report,

@@ -78,6 +78,11 @@ class Settings:
         return self.state / "selection"
 
     @property
+    def pilot(self) -> Path:
+        """Folder of pilot runs: by arm, size, pages and seed a model, and while it trains its checkpoints."""
+        return self.state / "pilot"
+
+    @property
     def imports(self) -> Path:
         """Folder of files taken in by ``ppl-assets import``: one subfolder for BPB, one for scores."""
         return self.state / "imports"

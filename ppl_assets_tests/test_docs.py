@@ -43,6 +43,9 @@ ELSEWHERE = {
     "dagster-celery worker start -A dagster_celery.app -y celery.yaml -q gpu -n gpu1 -- --concurrency 1": (
         "orchestration/test_engines.py::test_every_engine_materializes_the_same_partitions_to_identical_tables"
     ),
+    "ppl-assets run --select pilot_comparison --study mine/study.yaml --state mine/.ppl": (
+        "pilot/test_graph.py::test_a_pilot_runs_where_it_is_asked_for_and_never_by_itself"
+    ),
     # The continuous integration is what runs it: this test is in it.
     "make test": "test_docs.py::test_the_continuous_integration_runs_the_tests",
 }

@@ -77,6 +77,16 @@ def scoring(workspace: Workspace) -> Scoring:
     )
 
 
+def selection_tables(workspace: Workspace) -> Tables:
+    """The tables that a selection rests on."""
+    return Tables(
+        domains=workspace.table("domains"),
+        near_duplicates=workspace.table("near_duplicates"),
+        mixture=workspace.table("pretraining_mixture"),
+        losses=workspace.by_model("domain_logliks"),
+    )
+
+
 @dg.asset(
     **asset_options("selected_pages", group="filtering", kinds={"fasttext", "polars"}),
     deps=["page_filter", dg.AssetDep("domain_logliks", partition_mapping=dg.AllPartitionMapping())],
@@ -93,12 +103,7 @@ def selected_pages(context: dg.AssetExecutionContext, workspace: WorkspaceResour
         opened.lake,
         shards,
         [method.name for method in how.methods],
-        Tables(
-            domains=opened.table("domains"),
-            near_duplicates=opened.table("near_duplicates"),
-            mixture=opened.table("pretraining_mixture"),
-            losses=opened.by_model("domain_logliks"),
-        ),
+        selection_tables(opened),
         scratch=temporary_path(settings.selection / "duplicates"),
         fingerprint=step.fingerprint,
     )

@@ -2,7 +2,7 @@
 asks for more."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -32,15 +32,40 @@ def selected_texts(
     Raises:
         InputError: the arm selects nothing for the target, or a page is gone from the source or has another text.
     """
-    shards_of: dict[str, list[str]] = {}
-    for shard in lake.partitions("selected_pages"):
-        shards_of.setdefault(shard.partition("-")[0], []).append(shard)
+    own = (pl.col("target") == target) & (pl.col("arm") == arm)
+
+    def ids_of(shard: str) -> pl.DataFrame:
+        return lake.read("selected_pages", shard).filter(own).select("page_id")
+
     found = False
+    for page in page_texts(study, lake, digests, lake.partitions("selected_pages"), ids_of, retired=retired):
+        found = True
+        yield page
+    if not found:
+        raise InputError(f"arm {arm!r} selects no page for target {target!r}; see the table selections")
+
+
+def page_texts(
+    study: Study,
+    lake: Lake,
+    digests: Path,
+    shards: Iterable[str],
+    ids_of: Callable[[str], pl.DataFrame],
+    *,
+    retired: Retired = _NONE,
+) -> Iterator[tuple[str, str, str]]:
+    """Page id, domain and text of pages of ``page_scores``, as `selected_texts`.
+
+    Args:
+        ids_of: the wanted pages of a shard, as a frame of page ids.
+    """
+    shards_of: dict[str, list[str]] = {}
+    for shard in shards:
+        shards_of.setdefault(shard.partition("-")[0], []).append(shard)
     for part in source_parts(study, digests):
-        wanted = _wanted(lake, shards_of.get(part_key(part), []), target, arm)
+        wanted = _wanted(lake, shards_of.get(part_key(part), []), ids_of)
         if not wanted:
             continue
-        found = True
         for page in read_part(study, part, retired=retired, wanted=wanted):
             if isinstance(page, Page) and wanted.get(page.page_id) == text_digest(page.text):
                 del wanted[page.page_id]
@@ -50,8 +75,6 @@ def selected_texts(
                 f"study {study.name!r}, corpus.source: selected page {min(wanted)!r} is gone or has another text "
                 f"({len(wanted)} such pages): the source has changed; run selected_pages again"
             )
-    if not found:
-        raise InputError(f"arm {arm!r} selects no page for target {target!r}; see the table selections")
 
 
 def write_texts(study: Study, lake: Lake, digests: Path, folder: Path, *, retired: Retired = _NONE) -> None:
@@ -76,12 +99,11 @@ def write_texts(study: Study, lake: Lake, digests: Path, folder: Path, *, retire
                 replace_parquet(folder / str(target) / str(arm) / f"{shard}.parquet", own.sort("page_id"))
 
 
-def _wanted(lake: Lake, shards: Sequence[str], target: str, arm: str) -> dict[str, bytes]:
-    """Ids of selected pages with the digests of their texts."""
+def _wanted(lake: Lake, shards: Iterable[str], ids_of: Callable[[str], pl.DataFrame]) -> dict[str, bytes]:
+    """Ids of wanted pages with the digests of their texts."""
     wanted: dict[str, bytes] = {}
-    own = (pl.col("target") == target) & (pl.col("arm") == arm)
     for shard in shards:
-        wanted |= _digests(lake, shard, lake.read("selected_pages", shard).filter(own).select("page_id"))
+        wanted |= _digests(lake, shard, ids_of(shard))
     return wanted
 
 

@@ -21,6 +21,8 @@ from ppl_assets.corpus import source_fingerprint
 from ppl_assets.filtering.eligibility import eligible_split
 from ppl_assets.filtering.tables import filter_files
 from ppl_assets.orchestration.workspace import SPLITS, Workspace
+from ppl_assets.pilot.comparison import CONTROLS
+from ppl_assets.pilot.preregistration import plan, plan_hash
 from ppl_assets.registry import import_digest, local_revision, only_imported
 from ppl_assets.schema import TABLES
 from ppl_assets.study.schema import checkpoint_slug
@@ -51,10 +53,12 @@ class Recipe:
 
     asset: str
     tables: tuple[str, ...] = ()
-    partitioned_by: Literal["model", "run"] | None = None
+    partitioned_by: Literal["model", "run", "arm"] | None = None
     code_version: str
     inputs: Inputs
     applies: Callable[[Workspace], bool] = lambda workspace: True
+    on_request: bool = False
+    """Runs where somebody selects it and never by itself: a pilot can cost days of a GPU."""
     takes_model: Callable[[Workspace, str], bool] = lambda workspace, slug: True
     files: Callable[[Workspace, str | None], list[Path]] = lambda workspace, partition: []
     # Parts of the lake that follow the source's shards, not the asset's partitions.
@@ -94,6 +98,13 @@ def is_current(workspace: Workspace, asset: str, partition: str | None = None) -
     return all(footer is not None and footer.fingerprint == expected for footer in footers)
 
 
+def pilot_is_current(workspace: Workspace) -> bool:
+    """Whether the pilot's comparison is of the study's plan and of arms that would choose the same pages now."""
+    if workspace.study.pilot is None or not is_current(workspace, "pilot_comparison"):
+        return False
+    return all(is_current(workspace, "pilot_runs", arm) for arm in workspace.piloted("pilot_runs"))
+
+
 def partitions(workspace: Workspace, asset: str) -> list[str | None]:
     """The partitions that an asset should have: slugs, runs, or the single None."""
     recipe = RECIPES[asset]
@@ -102,6 +113,8 @@ def partitions(workspace: Workspace, asset: str) -> list[str | None]:
             return [slug for slug in workspace.slugs() if recipe.takes_model(workspace, slug)]
         case "run":
             return [*workspace.runs()]
+        case "arm":
+            return [*workspace.study.pilot_arms]
         case None:
             return [None]
 
@@ -262,6 +275,38 @@ def page_scoring(workspace: Workspace, methods: Sequence[tuple[str, str]]) -> st
     return canonical_hash([_PAGE_CODE, corpus, study.policy, study.seed, workspace.retired.patterns, methods])
 
 
+def _versions_by_arm(workspace: Workspace, table: str) -> dict[str, str | None]:
+    return {arm: _version(workspace, table, arm) for arm in workspace.piloted(table)}
+
+
+def _piloted(workspace: Workspace, arm: str | None) -> Any:
+    """What an arm's runs are trained and measured on, and the plan that they belong to."""
+    study = workspace.study
+    assert study.pilot is not None
+    places = [study.pilot.tokenizer, *(size.start for size in study.pilot.sizes.values())]
+    models = {place: local_revision(study.path(place), workspace.settings.digests) for place in places if place}
+    folders = [
+        task_folder_digest(study.path(folder), workspace.settings.digests) for folder in study.benchmarks.task_folders
+    ]
+    texts = [_version(workspace, "pages", "training"), _version(workspace, "chunks")]
+    return [
+        plan_hash(plan(study)),
+        models,
+        folders,
+        texts,
+        _version(workspace, "benchmark_tasks"),
+        _arm_pages(workspace, str(arm)),
+    ]
+
+
+def _arm_pages(workspace: Workspace, arm: str) -> Any:
+    """Which pages an arm trains on: its selections, or of a control what they are drawn from."""
+    if arm in CONTROLS:
+        return [_version(workspace, table) for table in ("selections", "pretraining_mixture")]
+    own = workspace.table("selections").filter(pl.col("arm") == arm)
+    return own.sort("target").select("target", "pages_digest").rows()
+
+
 def _published(workspace: Workspace) -> dict[str, Any]:
     """Data versions of every published table."""
     versions: dict[str, Any] = {}
@@ -270,6 +315,8 @@ def _published(workspace: Workspace) -> dict[str, Any]:
             versions[table.name] = _version(workspace, table.name)
         elif table.published and table.partition == "slug":
             versions[table.name] = _versions_by_model(workspace, table.name)
+        elif table.published and table.partition == "arm":
+            versions[table.name] = _versions_by_arm(workspace, table.name)
     return versions
 
 
@@ -281,6 +328,10 @@ def _text(workspace: Workspace) -> dict[str, Any] | None:
 
 def _has_corpus(workspace: Workspace) -> bool:
     return workspace.study.corpus is not None
+
+
+def _has_pilot(workspace: Workspace) -> bool:
+    return workspace.study.pilot is not None
 
 
 _RECIPES = (
@@ -472,6 +523,35 @@ _RECIPES = (
             _evidence(workspace, _),
             _versions_by_model(workspace, "benchmark_scores"),
             [_version(workspace, table) for table in ("models", "chunks", "domain_audits")],
+        ],
+    ),
+    Recipe(
+        asset="preregistration",
+        tables=("preregistration",),
+        code_version="1",
+        on_request=True,
+        applies=_has_pilot,
+        inputs=lambda workspace, _: plan_hash(plan(workspace.study)),
+    ),
+    Recipe(
+        asset="pilot_runs",
+        tables=("pilot_runs", "pilot_domains", "pilot_curves"),
+        partitioned_by="arm",
+        code_version="1",
+        on_request=True,
+        applies=_has_pilot,
+        inputs=_piloted,
+    ),
+    Recipe(
+        asset="pilot_comparison",
+        tables=("pilot_comparison", "pilot_ranks", "pilot_trend", "pilot_harm"),
+        code_version="1",
+        on_request=True,
+        applies=_has_pilot,
+        inputs=lambda workspace, _: [
+            plan_hash(plan(workspace.study)),
+            [_versions_by_arm(workspace, table) for table in ("pilot_runs", "pilot_domains")],
+            workspace.study.prices,
         ],
     ),
     Recipe(

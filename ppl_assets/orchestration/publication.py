@@ -18,6 +18,7 @@ _SECONDS_PER_HOUR = 3600
     deps=[
         "pretraining_mixture",
         "selected_pages",
+        "pilot_comparison",
         "rank_prediction",
         "selection_certificates",
         "next_measurements",
@@ -50,7 +51,8 @@ def published_partitions(workspace: Workspace) -> dict[str, list[str]]:
     """The parts of partitioned tables that count: registered models, and runs of the study."""
     by_model = {name: workspace.present(name) for name, table in TABLES.items() if table.partition == "slug"}
     shards = workspace.lake.partitions("selected_pages")
-    return by_model | {"zoo_checkpoints": workspace.runs(), "selected_pages": shards}
+    by_arm = {name: workspace.piloted(name) for name, table in TABLES.items() if table.partition == "arm"}
+    return by_model | by_arm | {"zoo_checkpoints": workspace.runs(), "selected_pages": shards}
 
 
 def ledger_rows(workspace: Workspace) -> pl.DataFrame:

@@ -93,7 +93,8 @@ def run_stale(
     """Materialize every selected asset and partition that is missing or stale, in the order of the graph.
 
     Args:
-        select: assets to bring up to date, with all that they depend on; None: the whole graph.
+        select: assets to bring up to date, with all that they depend on; None: the whole graph. What runs on request
+            alone (the pilot) runs where one of its assets is selected.
         workers: processes that execute runs, by default one per core; with 1 it is this process.
 
     Returns:
@@ -154,8 +155,9 @@ def levels() -> list[list[str]]:
 
 
 def _with_upstream(select: Iterable[str] | None) -> set[str]:
+    on_request = {asset for asset, recipe in RECIPES.items() if recipe.on_request}
     if select is None:
-        return set(RECIPES)
+        return set(RECIPES) - on_request
     chosen = set(select)
     unknown = sorted(chosen - set(RECIPES))
     if unknown:
@@ -163,7 +165,8 @@ def _with_upstream(select: Iterable[str] | None) -> set[str]:
         raise InputError(
             f"--select: no asset {unknown[0]!r}{suggestion(unknown[0], RECIPES)}; expected one of {choices}"
         )
-    return chosen | {asset for each in chosen for asset in _depends_on(each)}
+    wanted = chosen | {asset for each in chosen for asset in _depends_on(each)}
+    return wanted if chosen & on_request else wanted - on_request
 
 
 def _depends_on(asset: str) -> set[str]:

@@ -43,7 +43,7 @@ def due(workspace: Workspace, instance: dg.DagsterInstance) -> list[Due]:
     stale = {
         (asset, part): attempt_key(workspace, asset, part)
         for asset, recipe in RECIPES.items()
-        if recipe.applies(workspace)
+        if recipe.applies(workspace) and not recipe.on_request
         for part in partitions(workspace, asset)
         if not is_current(workspace, asset, part)
     }

@@ -12,7 +12,7 @@ import dagster as dg
 import polars as pl
 
 from ppl_assets.meter import Meter
-from ppl_assets.orchestration.partitions import model_partitions, run_partitions
+from ppl_assets.orchestration.partitions import arm_partitions, model_partitions, run_partitions
 from ppl_assets.orchestration.progress_reports import report_to
 from ppl_assets.orchestration.provenance import RECIPES, fingerprint
 from ppl_assets.orchestration.workspace import Workspace
@@ -43,13 +43,13 @@ def asset_options(asset: str, *, group: str, kinds: set[str]) -> dict[str, Any]:
             "dagster/table_name": recipe.tables[0],
             "grain": f"one row per {TABLES[recipe.tables[0]].grain}",
         }
-    partitions_def = {"model": model_partitions, "run": run_partitions, None: None}[recipe.partitioned_by]
+    by_key = {"model": model_partitions, "run": run_partitions, "arm": arm_partitions, None: None}
     return {
         "group_name": group,
         "kinds": kinds,
         "owners": [OWNER],
         "code_version": recipe.code_version,
-        "partitions_def": partitions_def,
+        "partitions_def": by_key[recipe.partitioned_by],
         "metadata": metadata,
     }
 

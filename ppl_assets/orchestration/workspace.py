@@ -36,6 +36,11 @@ class Workspace:
         """Training runs of the study's own pool."""
         return [run.run for run in self.study.zoo.runs] if self.study.zoo else []
 
+    def piloted(self, table: str) -> list[str]:
+        """Arms of the study's pilot that have a part of a table partitioned by arm, in the study's order."""
+        stored = set(self.lake.partitions(table))
+        return [arm for arm in self.study.pilot_arms if arm in stored]
+
     def models(self) -> pl.DataFrame:
         """The registered models that take part, sorted by slug; no row before the registry is materialized."""
         return self.table("models").filter(pl.col("status") == "ready")

@@ -81,6 +81,9 @@ OPTIONAL = (
     "filter_metrics",
     "selections",
     "selection_shifts",
+    "preregistration",
+    "pilot_comparison",
+    "pilot_harm",
 )
 
 
@@ -106,6 +109,9 @@ class ReportData:
     cost_ledger: pl.DataFrame = field(default_factory=_no_rows("cost_ledger"))
     domain_audits: pl.DataFrame = field(default_factory=_no_rows("domain_audits"))
     next_measurements: pl.DataFrame = field(default_factory=_no_rows("next_measurements"))
+    preregistration: pl.DataFrame = field(default_factory=_no_rows("preregistration"))
+    pilot_comparison: pl.DataFrame = field(default_factory=_no_rows("pilot_comparison"))
+    pilot_harm: pl.DataFrame = field(default_factory=_no_rows("pilot_harm"))
     prices: Prices = field(default_factory=Prices)
     alternatives: Alternatives = field(default_factory=Alternatives)
     filter_metrics: pl.DataFrame = field(default_factory=_no_rows("filter_metrics"))

@@ -30,6 +30,7 @@ ANSWER_DOMAINS, ANSWER_RISKS, AUDITED_DOMAINS = 5, 3, 12
 FORMATS = {
     "share": wording.share,
     "gain": wording.gain,
+    "points": wording.points,
     "correlation": wording.correlation,
     "plain": wording.plain,
     "probability": wording.probability,

@@ -11,6 +11,7 @@ from typing import Any
 from ppl_assets.report.costs import costs
 from ppl_assets.report.data import ReportData
 from ppl_assets.report.page_selection import page_selection_view
+from ppl_assets.report.pilot import pilot_view
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ SECTIONS = (
     Section("limits", "Limits and changes"),
     Section("evidence", "Evidence"),
     Section("pages", "Pages", page_selection_view),
+    Section("pilot", "Pilot", pilot_view),
     Section("costs", "Costs", costs),
     Section("risks", "Risks"),
     Section("provenance", "Provenance"),

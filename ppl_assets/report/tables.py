@@ -9,7 +9,7 @@ from ppl_assets.estimation.evidence import loss_evidence
 from ppl_assets.likelihood.page_losses import page_losses
 from ppl_assets.mixture.changes import mixture_before
 from ppl_assets.mixture.counterfactuals import Grounds
-from ppl_assets.orchestration.provenance import CERTIFIED_TABLES, RECIPES, partitions
+from ppl_assets.orchestration.provenance import CERTIFIED_TABLES, RECIPES, partitions, pilot_is_current
 from ppl_assets.orchestration.workspace import Workspace
 from ppl_assets.report.data import COLUMNS, OPTIONAL, ReportData
 from ppl_assets.report.explanation import Sources
@@ -24,6 +24,9 @@ def report_data(workspace: Workspace) -> ReportData:
         name: workspace.by_model(name) if TABLES[name].partition == "slug" else workspace.table(name)
         for name in (*COLUMNS, *OPTIONAL)
     }
+    if not pilot_is_current(workspace):
+        # What it measured is about another choice: shown when it has run again.
+        frames |= {name: TABLES[name].polars_schema.to_frame() for name in ("pilot_comparison", "pilot_harm")}
     study = workspace.study
     return ReportData(**frames, provenance=provenance(workspace), prices=study.prices, alternatives=study.alternatives)
 

@@ -19,6 +19,11 @@ def gain(value: float | None) -> str:
     return f"{'+' if value > 0 else '−'}{_digits(100 * abs(value))} %"
 
 
+def points(value: float | None) -> str:
+    """A number that is in per cent already, with its sign: `+2.31 %`."""
+    return "–" if value is None else gain(value / 100)
+
+
 def correlation(value: float | None) -> str:
     """A correlation with sign and two decimals: `+0.41`, `−0.03`."""
     return "–" if value is None else f"{value:+.2f}".replace("-", "−")

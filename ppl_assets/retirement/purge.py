@@ -19,6 +19,8 @@ from ppl_assets.warehouse import Lake, replace_parquet
 
 # Scored chunks cost hours of a GPU.
 _KEPT_BY_ROW = ("chunk_logliks",)
+# Every model of a pilot has a tokenizer, and most have pages, that held text of the domain.
+_PILOT = ("pilot_runs", "pilot_domains", "pilot_curves", "pilot_comparison", "pilot_ranks", "pilot_trend", "pilot_harm")
 # Numbers alone, from which the next mixture does not stray too far; made anew, it names no domain that is gone.
 _MEMORY = ("mixture_changes",)
 
@@ -35,6 +37,8 @@ def parts_of(lake: Lake) -> Iterator[tuple[str, str | None]]:
 def purge_lake(lake: Lake, retired: Retired, page_ids: frozenset[str]) -> None:
     """Delete every part with rows of retired domains or of their pages; of scored chunks, these rows alone.
 
+    Of a pilot only its plans are kept: what it measured is to be measured anew, when somebody asks for it.
+
     The mixture before is left for the next one to be compared with.
 
     What stays of scored chunks keeps its fingerprint: the chunks are others now, so it is stale and put together anew.
@@ -44,6 +48,9 @@ def purge_lake(lake: Lake, retired: Retired, page_ids: frozenset[str]) -> None:
         if table in _MEMORY:
             continue
         if footer is None:  # damaged: nobody can say what is in it
+            lake.remove(table, partition)
+            continue
+        if table in _PILOT:
             lake.remove(table, partition)
             continue
         rows = lake.read(table, partition)
@@ -66,9 +73,9 @@ def purge_imports(folder: Path, retired: Retired) -> None:
 
 
 def purge_derived(settings: Settings) -> None:
-    """Delete what is made from text, or for people, in one piece: caches, tasks, filters, selected pages, reports."""
+    """Delete what is made from text, or for people, in one piece: caches, tasks, filters, pages, pilots, reports."""
     caches = (settings.tokens, settings.shards, settings.digests)
-    for folder in (*caches, settings.tasks, settings.filters, settings.selection):
+    for folder in (*caches, settings.tasks, settings.filters, settings.selection, settings.pilot):
         shutil.rmtree(folder, ignore_errors=True)
     for file in (settings.warehouse_file, settings.report_file):
         file.unlink(missing_ok=True)

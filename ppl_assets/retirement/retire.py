@@ -10,6 +10,7 @@ from ppl_assets.errors import InputError, suggestion
 from ppl_assets.mixture.changes import GONE
 from ppl_assets.orchestration.history import compact, forget_runs
 from ppl_assets.orchestration.instance import prepare
+from ppl_assets.orchestration.provenance import RECIPES
 from ppl_assets.orchestration.runner import Display, run_stale
 from ppl_assets.orchestration.status import partition_states
 from ppl_assets.orchestration.workspace import SPLITS, Workspace
@@ -117,7 +118,8 @@ def _proof(workspace: Workspace, traces: Traces, entry: Retirement) -> dict[str,
     Raises:
         InputError: something is not up to date, a trace is left, or another process holds a file.
     """
-    behind = [state.asset for state in partition_states(workspace) if state.state != "current"]
+    states = [state for state in partition_states(workspace) if not RECIPES[state.asset].on_request]
+    behind = [state.asset for state in states if state.state != "current"]
     if behind:
         raise InputError(
             f"{entry.pattern!r} is retired but not signed off: {behind[0]} is not up to date; run it again"

@@ -29,7 +29,7 @@ from ppl_assets.warehouse import published_tables
 
 # Columns, and folders of the state, that hold text of pages.
 TEXT_COLUMNS = ("text", "ngram")
-TEXT_FOLDERS = ("tasks", "models", "filters", "selection")
+TEXT_FOLDERS = ("tasks", "models", "filters", "selection", "pilot")
 _BLOCK_BYTES = 1 << 23
 _SEPARATOR = b"\0"
 _PLAIN_WORD = re.compile(r"[^\W\d_]+")

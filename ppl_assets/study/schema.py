@@ -517,6 +517,146 @@ class PageFilter(Section):
         return arms
 
 
+class PilotArchitecture(Architecture):
+    """A model that a pilot trains from random weights."""
+
+    tie_embeddings: bool = Field(default=True, description="one matrix for input and output")
+
+
+# Settings that a preset stands for; what the study states itself wins.
+_PILOT_PRESETS: dict[str, dict[str, object]] = {
+    # Learns in seconds of one CPU core.
+    "tiny": {
+        "architecture": {"hidden_size": 64, "layers": 2, "heads": 2, "intermediate_size": 176},
+        "context_tokens": 256,
+        "batch_sequences": 4,
+        "budget_tokens": 50_000,
+        "learning_rate": 1e-2,
+    },
+    # Pythia-160M's shape and the training of Thrush et al. (arXiv 2409.05816, appendix), whose batch is 4 x 128.
+    "160m": {
+        "architecture": {
+            "kind": "gpt_neox",
+            "hidden_size": 768,
+            "layers": 12,
+            "heads": 12,
+            "intermediate_size": 3072,
+            "tie_embeddings": False,
+        },
+        "context_tokens": 1024,
+        "batch_sequences": 512,
+        "device_sequences": 32,
+        "budget_tokens": 3_200_000_000,
+        "learning_rate": 5e-3,
+        "dtype": "bfloat16",
+    },
+}
+
+
+class PilotSize(Section):
+    """One size of model and training: AdamW (0.9, 0.95), gradients clipped to norm 1, 10 % warm-up, then a cosine."""
+
+    preset: Literal["tiny", "160m"] = Field(
+        default="tiny", description="settings to start from: tiny for a CPU, 160m as in the paper"
+    )
+    architecture: PilotArchitecture = Field(description="default: the preset's; one that is stated replaces it whole")
+    start: Name | None = Field(
+        default=None,
+        description="continue from this model folder, relative to the study file, with its tokenizer; default: train "
+        "from scratch",
+    )
+    context_tokens: Count = Field(description="tokens per sequence, and the longest input; default: the preset's")
+    batch_sequences: Count = Field(description="sequences per step, over all devices; default: the preset's")
+    device_sequences: Count | None = Field(
+        default=None, description="sequences that a device takes at once; the rest of a step's follow; default: all"
+    )
+    budget_tokens: Count = Field(
+        description="tokens of the model to train on, the same for every arm; default: the preset's"
+    )
+    learning_rate: float = Field(gt=0, description="peak; default: the preset's")
+    weight_decay: float = Field(default=0.1, ge=0, description="of matrices; norms and biases have none")
+    dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="of the forward pass")
+    checkpoint_steps: Count = Field(default=500, description="steps between checkpoints to resume from")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, stated: object) -> object:
+        if not isinstance(stated, dict):
+            return stated
+        return {**_PILOT_PRESETS.get(str(stated.get("preset", "tiny")), {}), **stated}
+
+    @model_validator(mode="after")
+    def _budget_makes_steps(self) -> "PilotSize":
+        if self.device_sequences and self.batch_sequences % self.device_sequences:
+            raise ValueError(
+                f"batch_sequences {self.batch_sequences} is no multiple of device_sequences {self.device_sequences}"
+            )
+        if self.steps < 1:
+            raise ValueError(
+                f"budget_tokens {self.budget_tokens} is below one step of {self.batch_sequences} x "
+                f"{self.context_tokens} tokens"
+            )
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps: whole batches of the budget."""
+        return self.budget_tokens // (self.batch_sequences * self.context_tokens)
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens that a run trains on: the budget, down to whole steps."""
+        return self.steps * self.batch_sequences * self.context_tokens
+
+
+Control = Literal["positive", "negative"]
+
+
+class Pilot(Section):
+    """Small pretraining runs that test the choice; they run when asked for (`--select pilot_comparison`)."""
+
+    hypothesis: Name = Field(
+        default="Training on our choice lowers the target's error below that of training on the pool as it is.",
+        description="what the pilot is to show, frozen before any arm runs",
+    )
+    arms: tuple[Arm, ...] = Field(
+        default=(), description="ways to choose that are compared; default: all of filter.arms"
+    )
+    controls: tuple[Control, ...] = Field(
+        default=(),
+        description="positive: pages of the target's own kind, which must win; negative: our domains by estimates that "
+        "are shuffled anew for each seed, which must not",
+    )
+    targets: tuple[Slug, ...] = Field(default=(), description="default: all of the study's")
+    seeds: tuple[int, ...] = Field(
+        default=(0, 1, 2), min_length=1, description="of initial weights and page order, the same for every arm"
+    )
+    sizes: dict[Slug, PilotSize] = Field(min_length=1, description="models to train, by name; several show a trend")
+    tokenizer: Name | None = Field(
+        default=None,
+        description="model folder whose tokenizer is used, relative to the study file; default: one is trained on the "
+        "training pages",
+    )
+    vocabulary: int = Field(default=1024, ge=300, description="entries of the tokenizer that is trained")
+    max_epochs: float = Field(default=4.0, gt=0, description="how often an arm's pages may be repeated to the budget")
+    decide_on: Literal["error", "bpb"] = Field(
+        default="error", description="error: mean over all of a target's tasks; bpb: over those of kind bpb alone"
+    )
+    minimum_gain: float = Field(
+        default=0.0, ge=0, description="per cent of uniform's error that the interval must lie above"
+    )
+    level: float = Field(default=0.90, gt=0, lt=1, description="coverage of intervals")
+    power: float = Field(default=0.80, gt=0, lt=1, description="for the seeds needed to show the difference seen")
+
+    @model_validator(mode="after")
+    def _seeds_once(self) -> "Pilot":
+        for name, values in (("seed", self.seeds), ("arm", self.arms), ("target", self.targets)):
+            repeated = [value for value in values if values.count(value) > 1]
+            if repeated:
+                raise ValueError(f"duplicate {name} {repeated[0]!r}")
+        return self
+
+
 class PolicyRule(Section):
     """An allow or deny rule; the last rule that matches a domain decides."""
 
@@ -578,6 +718,7 @@ class Study(Section):
     estimation: Estimation = Field(default=Estimation(), description="how evidence is weighed")
     mixture: Mixture = Field(description="how much to choose")
     filter: PageFilter | None = Field(default=None, description="from domains to pages; absent: domains are the answer")
+    pilot: Pilot | None = Field(default=None, description="small pretraining runs that test the choice")
     policy: tuple[PolicyRule, ...] = Field(default=(), description="which domains may be used")
     model_policy: ModelPolicy | None = Field(default=None, description="which models may score; default: all")
     prices: Prices = Field(default=Prices(), description="for the cost ledger")
@@ -629,6 +770,43 @@ class Study(Section):
         if mixture.use is not None and mixture.use not in usable:
             raise ValueError(f"mixture.use is {mixture.use!r}, expected one of {usable}")
         return self
+
+    @model_validator(mode="after")
+    def _pilot_can_run(self) -> "Study":
+        if self.pilot is None:
+            return self
+        if self.filter is None or self.corpus is None:
+            raise ValueError("a pilot needs a filter, which selects the pages of its arms")
+        if self.corpus.splits.training.share == 0:
+            raise ValueError("a pilot needs corpus.splits.training.share above 0: it is measured on scoring pages")
+        for field, named, choices in (
+            ("arms", self.pilot.arms, self.filter.arms),
+            ("targets", self.pilot.targets, tuple(self.targets)),
+        ):
+            unknown = [name for name in named if name not in choices]
+            if unknown:
+                raise ValueError(f"pilot.{field} names {unknown[0]!r}, expected one of {sorted(choices)}")
+        if "uniform" not in (self.pilot.arms or self.filter.arms):
+            raise ValueError("pilot.arms lacks 'uniform', with which the other arms are compared")
+        if self.pilot.decide_on == "bpb":
+            without = [
+                name for name in self.pilot_targets if not any(t.kind == "bpb" for t in self.targets[name].tasks)
+            ]
+            if without:
+                raise ValueError(f"pilot.decide_on is 'bpb', but target {without[0]!r} has no task of this kind")
+        return self
+
+    @property
+    def pilot_arms(self) -> list[str]:
+        """Arms of the pilot, its controls included; none without a pilot."""
+        if self.pilot is None or self.filter is None:
+            return []
+        return [*(self.pilot.arms or self.filter.arms), *self.pilot.controls]
+
+    @property
+    def pilot_targets(self) -> list[str]:
+        """Targets of the pilot."""
+        return [*(self.pilot.targets or self.targets)] if self.pilot else []
 
     @property
     def combined(self) -> list[Combination]:

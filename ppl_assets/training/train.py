@@ -65,13 +65,15 @@ def train_run(
     rows = [read_record(folder, fingerprint=fingerprint) for folder in folders]
     if None in rows:
         training = pages.filter(pl.col("split") == "training")
-        with _one_thread(seed=_seed(run)):
+        with one_thread(seed=_seed(run)):
             rows = list(_train(run, zoo, training, destination, fingerprint, progress))
     return pl.DataFrame(rows, schema=TABLES["zoo_checkpoints"].polars_schema)
 
 
-def build_model(architecture: Architecture, *, vocabulary: int, context_tokens: int) -> Any:
-    """A causal language model with random weights (float32), input and output embeddings tied.
+def build_model(
+    architecture: Architecture, *, vocabulary: int, context_tokens: int, tie_embeddings: bool = True
+) -> Any:
+    """A causal language model with random weights (float32); input and output embeddings are tied unless said so.
 
     Weights have a standard deviation of 1 / sqrt(hidden size), and the last layer of each residual branch starts at
     zero (Zhang, Dauphin and Ma, arXiv 1901.09321). With transformers' defaults (0.02, no zeros) a Llama of this size
@@ -88,7 +90,7 @@ def build_model(architecture: Architecture, *, vocabulary: int, context_tokens: 
         "intermediate_size": architecture.intermediate_size,
         "max_position_embeddings": context_tokens,
         "initializer_range": architecture.hidden_size**-0.5,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": tie_embeddings,
         "bos_token_id": 0,
         "eos_token_id": 0,
     }
@@ -233,7 +235,7 @@ def _register_attention() -> None:
 
 
 def _save(model: Any, tokenizer: "Tokenizer", folder: Path, row: dict[str, Any], *, fingerprint: str) -> dict[str, Any]:
-    with replacing_folder(folder) as temporary, _without_bars():
+    with replacing_folder(folder) as temporary, without_bars():
         model.save_pretrained(temporary)
         save_tokenizer(tokenizer, temporary, context_tokens=model.config.max_position_embeddings)
         return write_record(temporary, row, fingerprint=fingerprint)
@@ -256,7 +258,7 @@ def _seed(run: ZooRun) -> int:
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
     """No progress bar of transformers for a file of a few megabytes."""
     from transformers.utils import logging
 
@@ -270,7 +272,7 @@ def _without_bars() -> Iterator[None]:
 
 
 @contextmanager
-def _one_thread(*, seed: int) -> Iterator[None]:
+def one_thread(*, seed: int) -> Iterator[None]:
     """One torch thread and a seeded global generator; both as before afterwards."""
     import torch
 

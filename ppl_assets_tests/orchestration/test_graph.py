@@ -11,7 +11,7 @@ from ppl_assets import definitions, gpu_definitions
 from ppl_assets.orchestration.provenance import RECIPES
 from ppl_assets.orchestration.whole_graph import asset_levels, upstream_of, whole_graph
 
-GPU_ASSETS = {"model_zoo", "benchmark_scores", "chunk_logliks"}
+GPU_ASSETS = {"model_zoo", "benchmark_scores", "chunk_logliks", "pilot_runs"}
 
 
 def specs() -> dict[str, dg.AssetSpec]:

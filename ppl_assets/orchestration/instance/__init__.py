@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from ppl_assets.errors import InputError
-from ppl_assets.orchestration.partitions import model_partitions, run_partitions
+from ppl_assets.orchestration.partitions import arm_partitions, model_partitions, run_partitions
 from ppl_assets.orchestration.workspace import Workspace
 from ppl_assets.processes import is_running, process_mark
 from ppl_assets.settings import Settings
@@ -49,7 +49,12 @@ def open_instance() -> dg.DagsterInstance:
 
 def sync_partitions(instance: dg.DagsterInstance, workspace: Workspace) -> None:
     """Make Dagster's dynamic partitions those of the study and the registry."""
-    for definition, wanted in ((run_partitions, workspace.runs()), (model_partitions, workspace.slugs())):
+    keys = (
+        (run_partitions, workspace.runs()),
+        (model_partitions, workspace.slugs()),
+        (arm_partitions, workspace.study.pilot_arms),
+    )
+    for definition, wanted in keys:
         known = set(instance.get_dynamic_partitions(str(definition.name)))
         instance.add_dynamic_partitions(str(definition.name), [key for key in wanted if key not in known])
         for key in known - set(wanted):

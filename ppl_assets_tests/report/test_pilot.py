@@ -1,0 +1,87 @@
+"""The report's section on a pilot: every arm, every number that of its table, nothing without a pilot."""
+
+import json
+from dataclasses import replace
+
+import lxml.html
+import numpy as np
+import polars as pl
+import pytest
+
+from ppl_assets.pilot.comparison import comparison_tables
+from ppl_assets.pilot.preregistration import register, registered
+from ppl_assets.report import ReportData, render
+from ppl_assets.report.page import FORMATS
+from ppl_assets.schema import TABLES
+from ppl_assets_tests.pilot.studies import TASKS, domains_table, random_values, runs_table, study
+from ppl_assets_tests.report.worlds import drawn_world
+
+ARMS = ("ours", "uniform", "dsir")
+DOMAINS = ("a.org", "<b>b</b>", "c.org")
+
+
+@pytest.fixture(scope="module")
+def world() -> ReportData:
+    """A pilot whose arm `rules` was not run, and in which `dsir` harms one domain."""
+    rng = np.random.default_rng(0)
+    stated, earlier = study(), TABLES["preregistration"].polars_schema.to_frame()
+    plans = register(stated, earlier, known_arms=[], now="2026-01-31T12:00:00+00:00")
+    losses = {(arm, target, name): 1 + 0.01 * rng.random(3) for arm in ARMS for target in TASKS for name in DOMAINS}
+    losses["dsir", "prose", "<b>b</b>"] = losses["uniform", "prose", "<b>b</b>"] * 1.2
+    tables = comparison_tables(
+        stated,
+        runs_table(random_values(ARMS)),
+        domains_table(losses),
+        pilot=registered(plans, stated)["pilot"],
+        costs={},
+    )
+    shown = {name: tables[name] for name in ("pilot_comparison", "pilot_harm")}
+    return replace(drawn_world(targets=("code", "prose")), preregistration=plans, **shown)
+
+
+@pytest.fixture(scope="module")
+def section(world):
+    (found,) = lxml.html.document_fromstring(render(world)).xpath("//section[@id='pilot']")
+    return found
+
+
+def text_of(element) -> str:
+    return " ".join(" ".join(element.itertext()).split())
+
+
+def test_every_arm_stands_in_the_table_of_every_target_also_one_that_was_not_run(section):
+    for target in TASKS:
+        (region,) = section.xpath(f".//*[@aria-label='Pilot of {target}, size tiny']")
+        rows = {row.find("th").text: text_of(row) for row in region.xpath(".//tbody/tr")}
+        assert set(rows) == {"ours", "dsir", "rules"}
+        assert "no runs" in rows["rules"]
+
+
+def test_every_number_equals_its_table(section, world):
+    cells = section.xpath(".//data[@data-from]")
+    assert len(cells) > 20
+    for cell in cells:
+        table, column, *key = json.loads(cell.get("data-from"))
+        (row,) = getattr(world, table).filter(**dict(zip(TABLES[table].keys, key, strict=True))).to_dicts()
+        assert cell.get("value") == ("" if row[column] is None else repr(row[column]))
+        assert cell.text == FORMATS[cell.get("data-form")](row[column])
+
+
+def test_the_plan_and_harm_outside_the_target_are_told(section, world):
+    text = text_of(section)
+    assert "frozen on 2026-01-31T12:00:00+00:00 as pilot 1" in text
+    assert world.preregistration["decision_rule"][0] in text
+    assert "1 of 3 : <b>b</b> −20.0 %" in text
+
+
+def test_a_changed_plan_says_so(world):
+    plans = world.preregistration.with_columns(
+        changes=pl.lit("seeds: [0,1] -> [0,1,2]"), supersedes=pl.lit(1), known_arms=pl.lit("ours")
+    )
+    page = render(replace(world, preregistration=plans))
+    assert "It replaces an earlier one" in page
+    assert "results were known of ours" in text_of(lxml.html.document_fromstring(page))
+
+
+def test_without_a_pilot_there_is_no_section():
+    assert "pilot-title" not in render(drawn_world(targets=("code", "prose")))
