@@ -158,7 +158,7 @@ def _arguments(size: PilotSize, checkpoints: Path, *, seed: int) -> Any:
 
     at_once = size.device_sequences or size.batch_sequences
     points = max(1, size.steps // _CURVE_POINTS)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(checkpoints),
         max_steps=size.steps,
         per_device_train_batch_size=at_once,
@@ -184,6 +184,9 @@ def _arguments(size: PilotSize, checkpoints: Path, *, seed: int) -> Any:
         report_to="none",
         disable_tqdm=True,
     )
+    # Trainer would spread one run over all GPUs that it sees; here each arm takes one.
+    arguments._n_gpu = 1
+    return arguments
 
 
 def _watch(run: Run, checkpoints: Path, progress: Report | None) -> Any:
