@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-engines test-pilot acceptance ui bench calibrate docs docs-build reference lint clean
+.PHONY: demo test test-faults test-ui test-slow test-engines test-pilot acceptance ui bench calibrate docs docs-build reference lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ppl-assets demo
@@ -13,6 +13,15 @@ ui: $(VENV)/.installed
 
 test: $(VENV)/.installed-test lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+# Processes killed at 220 random points, disks filled, clocks set, and every kind of change; some ten minutes. It prints
+# how many kill points there were.
+test-faults: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -s ppl_assets_tests/faults ppl_assets_tests/orchestration/test_reruns.py
+
+# The web UI with its daemon, through GraphQL and in a browser: needs Chromium.
+test-ui: $(VENV)/.installed-test
+	$(BIN)/python -m pytest ppl_assets_tests/test_ui.py
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow

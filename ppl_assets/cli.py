@@ -13,7 +13,7 @@ from rich.table import Table
 from ppl_assets.display import display_for, error_console, output_console
 from ppl_assets.errors import InputError, suggestion
 from ppl_assets.export import FORMATS, export_mixture
-from ppl_assets.settings import STATE_VARIABLE, STUDY_VARIABLE, Settings
+from ppl_assets.settings import STATE_VARIABLE, STUDY_VARIABLE, TIME_LIMIT_VARIABLE, Settings
 
 app = typer.Typer(
     name="ppl-assets",
@@ -24,7 +24,9 @@ app = typer.Typer(
 )
 import_app = typer.Typer(help="Take in losses or scores that were computed elsewhere.", no_args_is_help=True)
 models_app = typer.Typer(help="Look at the models of the study, add one, retire one.", no_args_is_help=True)
+export_app = typer.Typer(help="Write a target's mixture as a file that a trainer reads, or losses for another site.")
 app.add_typer(import_app, name="import")
+app.add_typer(export_app, name="export")
 app.add_typer(models_app, name="models")
 
 State = Annotated[
@@ -35,6 +37,12 @@ StudyName = Annotated[
 ]
 Select = Annotated[
     list[str] | None, typer.Option("--select", help="Asset to bring up to date, with all that it needs; repeatable.")
+]
+TimeLimit = Annotated[
+    float | None,
+    typer.Option(
+        "--time-limit", envvar=TIME_LIMIT_VARIABLE, help="Hours that one partition may take before it is stopped; 24."
+    ),
 ]
 
 EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
@@ -71,9 +79,9 @@ def init(
 
 
 @app.command()
-def run(study: StudyName = None, state: State = None, select: Select = None) -> None:
+def run(study: StudyName = None, state: State = None, select: Select = None, time_limit: TimeLimit = None) -> None:
     """Materialize what is missing or stale, and print what came of it."""
-    _run(Settings.from_environment(state=state, study=study), select)
+    _run(Settings.from_environment(state=state, study=study, time_limit=time_limit), select)
 
 
 @app.command()
@@ -131,12 +139,19 @@ def ui(
     port: Annotated[int, typer.Option(help="Port on localhost.")] = 3000,
 ) -> None:
     """Open the Dagster web UI and daemon on the same state."""
-    from ppl_assets.orchestration.instance import WORKSPACE_FILE, open_instance, prepare, sync_partitions
+    from ppl_assets.orchestration.instance import (
+        WORKSPACE_FILE,
+        fail_abandoned_runs,
+        open_instance,
+        prepare,
+        sync_partitions,
+    )
     from ppl_assets.orchestration.workspace import Workspace
 
     settings = Settings.from_environment(state=state, study=study)
     prepare(settings)
     with open_instance() as instance:
+        fail_abandoned_runs(instance)
         sync_partitions(instance, Workspace(settings))
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(WORKSPACE_FILE), "-h", "127.0.0.1", "-p", str(port)]
     os.execv(sys.executable, command)
@@ -249,18 +264,39 @@ def retire_domain(
     )
 
 
-@app.command()
+Out = Annotated[Path, typer.Option("--out", help="File to write; an existing one is replaced.")]
+
+
+@export_app.command("losses")
+def export_losses(out: Out, study: StudyName = None, state: State = None) -> None:
+    """Write the losses of all models, without any text, as a file for `ppl-assets import bpb` elsewhere."""
+    from ppl_assets.export.losses import export_losses as write
+    from ppl_assets.orchestration.workspace import Workspace
+
+    rows = write(Workspace(Settings.from_environment(state=state, study=study)), out)
+    models, domains = rows["slug"].n_unique(), rows["domain"].n_unique()
+    Console().print(f"{out}: losses of {models} models on {domains} domains", soft_wrap=True, highlight=False)
+
+
+@export_app.callback(invoke_without_command=True)
 def export(
-    target: Annotated[str, typer.Option("--target", help="Target whose mixture is written.")],
-    format: Annotated[str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.")],
-    out: Annotated[Path, typer.Option("--out", help="File to write; an existing one is replaced.")],
+    context: typer.Context,
+    target: Annotated[str | None, typer.Option("--target", help="Target whose mixture is written.")] = None,
+    format: Annotated[str | None, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; an existing one is replaced.")] = None,
     path_template: Annotated[
         str, typer.Option(help="Path of a domain's data, as the trainer will find it.")
     ] = "data/{domain}",
     study: StudyName = None,
     state: State = None,
 ) -> None:
-    """Write a target's mixture as a file that a trainer reads."""
+    """Write a target's mixture as a file that a trainer reads; `losses` writes losses for another site instead."""
+    if context.invoked_subcommand:
+        return
+    if target is None or format is None or out is None:
+        options = {"--target": target, "--format": format, "--out": out}
+        absent = next(name for name, value in options.items() if value is None)
+        raise InputError(f"{absent}: missing; an export needs {', '.join(options)}")
     from ppl_assets.orchestration.status import behind
     from ppl_assets.orchestration.workspace import Workspace
 

@@ -1,9 +1,12 @@
 """Processes of this host, told apart even where a number is used again: so what a killed one left is recognised."""
 
+import fcntl
 import multiprocessing
 import os
 import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -12,6 +15,12 @@ import psutil
 def process_mark() -> str:
     """This process: its number and the time it began."""
     return _mark(psutil.Process(os.getpid()))
+
+
+def ancestor_mark(pid: int) -> str | None:
+    """The mark of process `pid`, if it is this one or one that this one descends from."""
+    own = psutil.Process(os.getpid())
+    return next((_mark(process) for process in (own, *own.parents()) if process.pid == pid), None)
 
 
 def is_running(mark: str) -> bool:
@@ -26,6 +35,15 @@ def is_running(mark: str) -> bool:
 def temporary_path(path: Path) -> Path:
     """A name beside `path` to write to before it is renamed; it says which process writes."""
     return path.parent / f".{path.name}-{process_mark()}-{uuid.uuid4().hex}.tmp"
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` of this host, waiting for whoever holds it; the system frees it when a holder dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def available_cores() -> int:
@@ -46,4 +64,16 @@ def end_with_parent() -> None:
 
 
 def _mark(process: psutil.Process) -> str:
-    return f"{process.pid}@{process.create_time():.2f}"
+    return f"{process.pid}@{_began(process)}"
+
+
+def _began(process: psutil.Process) -> str:
+    """When a process began, in clock ticks since the host did: setting the clock moves the date of a beginning.
+
+    Field 22 of /proc/PID/stat (proc(5)), counted behind the name, which may hold blanks. Elsewhere the date, which
+    other systems keep with the process.
+    """
+    try:
+        return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (FileNotFoundError, ProcessLookupError):
+        return f"{process.create_time():.2f}"

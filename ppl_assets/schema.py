@@ -63,6 +63,7 @@ _TABLES = (
             Column("tokens", INT, "tokens under the model's tokenizer", nullable=True),
             Column("bytes", INT, "UTF-8 bytes", nullable=True),
             Column("bpb", REAL, "bits per byte"),
+            Column("fingerprint", TEXT, "hash of what it was computed from, where the file states it", nullable=True),
         ),
     ),
     Table(

@@ -28,7 +28,7 @@ from ppl_assets_tests.orchestration.test_runner import run
 from ppl_assets_tests.reader import ROOT, bare, blocks, follow, prose
 from ppl_assets_tests.registry.hub import address_of, serve_hub, tiny_model
 from ppl_assets_tests.studies import imported_tables, write_import_study
-from ppl_assets_tests.test_ui import free_port, select_nothing_for_a_moment
+from ppl_assets_tests.web_ui import free_port, select_nothing_for_a_moment
 
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [*sorted(ROOT.glob("*.md")), *DOCS]

@@ -1,103 +1,39 @@
 """The web UI for real: its server and daemon on a state of their own, asked through GraphQL as the page asks."""
 
-import json
-import os
-import select
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
+import shutil
 
+import psutil
 import pytest
 
 from ppl_assets.orchestration.provenance import RECIPES
 from ppl_assets.orchestration.runner import run_stale
 from ppl_assets.orchestration.whole_graph import upstream_of
-from ppl_assets.settings import Settings
-from ppl_assets_tests.orchestration.test_runner import Silent
-from ppl_assets_tests.studies import write_import_study
+from ppl_assets.orchestration.workspace import Workspace
+from ppl_assets_tests.faults.invariants import assert_nothing_is_half_written
+from ppl_assets_tests.orchestration.test_runner import Silent, settings_of
+from ppl_assets_tests.scored_study import MODELS, write_scored_study
+from ppl_assets_tests.screenshots import take
+from ppl_assets_tests.web_ui import serving
 
-SECONDS_TO_START = 180
-
-
-def free_port() -> int:
-    """A port of this machine that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-class Server:
-    """A running web UI."""
-
-    def __init__(self, port: int, process: subprocess.Popen) -> None:
-        self.port, self.process = port, process
-
-    def ask(self, query: str) -> dict:
-        """The data of a GraphQL query."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/graphql",
-            data=json.dumps({"query": query}).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as response:
-            answer = json.load(response)
-        assert "errors" not in answer, answer["errors"]
-        return answer["data"]
-
-    def wait(self) -> None:
-        """Until the server answers and both code locations have loaded."""
-        deadline = time.monotonic() + SECONDS_TO_START
-        while time.monotonic() < deadline:
-            assert self.process.poll() is None, "the web UI ended by itself"
-            try:
-                statuses = self.ask(
-                    "{locationStatusesOrError {... on WorkspaceLocationStatusEntries {entries {loadStatus}}}}"
-                )
-                entries = statuses["locationStatusesOrError"]["entries"]
-                if len(entries) == 2 and all(entry["loadStatus"] == "LOADED" for entry in entries):
-                    return
-            except (urllib.error.URLError, ConnectionError, TimeoutError):
-                pass
-            select_nothing_for_a_moment()
-        raise AssertionError(f"the web UI did not load both locations in {SECONDS_TO_START} s")
-
-
-def select_nothing_for_a_moment() -> None:
-    """Leave the processor to the server between two questions."""
-    select.select([], [], [], 0.5)
+CHECK = {"assetKey": {"path": ["correlation_estimates"]}, "name": "models_are_current"}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """The UI on a finished study."""
+def finished(tmp_path_factory):
+    """A study that has run once, with models in the GPU code location."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("DAGSTER_HOME", raising=False)
-        study = write_import_study(tmp_path_factory.mktemp("ui"))
-        settings = Settings(state=study.parent / "state", study=str(study))
-        run_stale(settings, select=None, display=Silent(), workers=1)
-    port = free_port()
-    command = [sys.executable, "-m", "ppl_assets", "ui", "--port", str(port)]
-    command += ["--study", str(study), "--state", str(settings.state)]
-    log = (study.parent / "ui.log").open("w")
-    process = subprocess.Popen(
-        command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=_environment()
-    )
-    try:
-        running = Server(port, process)
-        running.wait()
+        settings = settings_of(write_scored_study(tmp_path_factory.mktemp("ui")))
+        outcomes = run_stale(settings, select=None, display=Silent())
+        assert [outcome.error for outcome in outcomes if outcome.error] == []
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def server(finished):
+    """The UI on the finished study."""
+    with serving(finished) as running:
         yield running
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=60)
-        log.close()
-
-
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PPL_", "DAGSTER_"))}
 
 
 def test_both_code_locations_load_without_errors(server):
@@ -128,7 +64,7 @@ def test_history_metadata_and_partitions_of_the_command_line_are_there(server):
         '{assetNodeOrError(assetKey: {path: ["domain_logliks"]}) {... on AssetNode {partitionKeys '
         "assetMaterializations {runId partition metadataEntries {label}}}}}"
     )["assetNodeOrError"]
-    assert len(data["partitionKeys"]) == 12
+    assert sorted(data["partitionKeys"]) == sorted(MODELS)
     assert {each["partition"] for each in data["assetMaterializations"]} == set(data["partitionKeys"])
     labels = {entry["label"] for each in data["assetMaterializations"] for entry in each["metadataEntries"]}
     assert {"dagster/row_count", "fingerprint"} <= labels
@@ -138,3 +74,87 @@ def test_neither_telemetry_nor_the_sign_up_pop_up_is_on(server):
     assert server.ask("{shouldShowNux}") == {"shouldShowNux": False}
     info = server.ask("{instance {info}}")["instance"]["info"]
     assert "telemetry:\n  enabled: false" in info
+
+
+def test_server_and_code_locations_listen_on_this_host_alone(server):
+    """Web server, daemon and code servers, and all that they start."""
+    family = [server.process, *psutil.Process(server.process.pid).children(recursive=True)]
+    connections = [
+        connection for process in family for connection in psutil.Process(process.pid).net_connections(kind="inet")
+    ]
+    listening = {connection.laddr.ip for connection in connections if connection.status == psutil.CONN_LISTEN}
+    assert listening == {"127.0.0.1"}
+
+
+@pytest.mark.slow
+def test_a_backfill_across_both_code_locations_is_launched_and_succeeds(server, finished):
+    selection = ["chunk_logliks", "domain_logliks"]
+    backfill = server.launch_backfill(selection, ["alpha", "beta"])
+    assert server.finished_backfill(backfill) == "COMPLETED_SUCCESS"
+    runs = server.runs_of_backfill(backfill)
+    assert {run["status"] for run in runs} == {"SUCCESS"}
+    locations = {
+        (run["repositoryOrigin"]["repositoryLocationName"], run["tag"]["dagster/partition"]): run for run in runs
+    }
+    assert set(locations) == {(place, slug) for place in ("ppl_assets", "ppl_assets_gpu") for slug in ("alpha", "beta")}
+    for slug in ("alpha", "beta"):
+        scored, summed = locations["ppl_assets_gpu", slug], locations["ppl_assets", slug]
+        assert scored["endTime"] <= summed["startTime"], "a sum waits for what it sums"
+        footer = Workspace(finished).lake.footer("chunk_logliks", slug)
+        assert footer is not None
+        assert footer.cost["run"] == scored["runId"]
+        assert footer.cost["tokens"] == 0, "losses that are known are not computed again"
+    assert_nothing_is_half_written(finished)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_cancelled_stops_leaves_no_half_table_and_can_be_launched_again(server, finished):
+    before = Workspace(finished).lake.footer("benchmark_scores", "gamma")
+    run = server.launch_run("ppl_assets_gpu", ["benchmark_scores"], partition="gamma")
+    server.await_status(run, {"STARTED"})
+    server.terminate(run)
+    assert server.await_status(run, {"CANCELED", "SUCCESS", "FAILURE"}) == "CANCELED"
+    assert Workspace(finished).lake.footer("benchmark_scores", "gamma") == before
+    assert_nothing_is_half_written(finished)
+    again = server.launch_run("ppl_assets_gpu", ["benchmark_scores"], partition="gamma")
+    assert server.await_status(again, {"CANCELED", "SUCCESS", "FAILURE"}) == "SUCCESS"
+
+
+@pytest.mark.slow
+def test_checks_run_and_say_what_is_current(server, finished):
+    run = server.launch_run("ppl_assets", [], checks=[CHECK])
+    assert server.await_status(run, {"SUCCESS", "FAILURE"}) == "SUCCESS"
+    node = server.ask(
+        '{assetNodeOrError(assetKey: {path: ["correlation_estimates"]}) {... on AssetNode {assetChecksOrError '
+        "{... on AssetChecks {checks {name executionForLatestMaterialization {status runId evaluation {success "
+        "description}}}}}}}}"
+    )["assetNodeOrError"]
+    (check,) = node["assetChecksOrError"]["checks"]
+    execution = check["executionForLatestMaterialization"]
+    assert (execution["runId"], execution["status"]) == (run, "SUCCEEDED")
+    assert execution["evaluation"] == {"success": True, "description": "12 of 12 partitions by model are current."}
+
+
+def test_metadata_and_column_lineage_of_a_partition_are_read(server):
+    node = server.ask(
+        '{assetNodeOrError(assetKey: {path: ["domain_logliks"]}) {... on AssetNode {assetMaterializations(partitions: '
+        '["alpha"], limit: 1) {metadataEntries {label ... on IntMetadataEntry {intValue} ... on '
+        "TableColumnLineageMetadataEntry {lineage {columnName columnDeps {assetKey {path} columnName}}}}}}}}"
+    )["assetNodeOrError"]
+    (materialization,) = node["assetMaterializations"]
+    entries = {entry["label"]: entry for entry in materialization["metadataEntries"]}
+    assert entries["dagster/row_count"]["intValue"] == 4
+    lineage = {each["columnName"]: each["columnDeps"] for each in entries["dagster/column_lineage"]["lineage"]}
+    assert {"assetKey": {"path": ["chunk_logliks"]}, "columnName": "nll"} in lineage["bpb"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium is installed")
+def test_a_browser_shows_the_lineage_the_partitions_of_an_asset_and_the_report(server, finished, tmp_path):
+    seen = take(server, finished.report_file, tmp_path)
+    for asset in RECIPES:
+        if RECIPES[asset].applies(Workspace(finished)):
+            assert asset in seen["lineage"], "every asset is drawn"
+    assert all(slug in seen["partitions"] for slug in MODELS)
+    assert all(target in seen["report"] for target in Workspace(finished).study.targets)
+    assert all((tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in seen)

@@ -19,6 +19,8 @@ from ppl_assets.corpus.pages import Page, Rejection, text_rejection
 from ppl_assets.errors import InputError, suggestion
 from ppl_assets.study.schema import Files, HuggingFaceDataset, Study
 
+# A few kilobytes of .gz may unpack to a line that no memory holds.
+_MOST_LINE_BYTES = 1 << 28
 # A JSONL file has no schema: a column that none of so many rows has is taken to be missing, not merely rare.
 _ROWS_TO_FIND_A_COLUMN = 1000
 # Rows of a Parquet file decoded at once: web pages of 5 kB make this some megabytes.
@@ -265,8 +267,12 @@ def _lines(path: Path) -> Iterator[bytes]:
     number = 0
     try:
         with _open(path) as file:
-            for line in file:
+            while line := file.readline(_MOST_LINE_BYTES + 1):
                 number += 1
+                if len(line) > _MOST_LINE_BYTES:
+                    raise InputError(
+                        f"{path}, line {number}: over {_MOST_LINE_BYTES:,} bytes, expected a page per line"
+                    )
                 yield line
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         raise InputError(f"{path}, after line {number}: cut off or unreadable: {error}") from error

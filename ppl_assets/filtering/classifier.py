@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ppl_assets.errors import InputError
+from ppl_assets.filtering.fasttext_file import check_model_file
 from ppl_assets.filtering.fasttext_process import train_in_process
 from ppl_assets.filtering.normalization import Normalization
 
@@ -133,6 +134,7 @@ class Classifier:
 
         if not path.is_file():
             raise InputError(f"{path}: no such file, expected a fastText model")
+        check_model_file(path)
         try:
             return cls(fasttext.FastText._FastText(model_path=str(path)), normalization)
         except ValueError as error:

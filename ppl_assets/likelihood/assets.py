@@ -14,6 +14,7 @@ from ppl_assets.likelihood.tables import chunk_rows, domain_rows, known_rows, se
 from ppl_assets.orchestration.executors import GPU_OPTIONS
 from ppl_assets.orchestration.provenance import scoring_digest
 from ppl_assets.orchestration.step import Step, WorkspaceResource, asset_options
+from ppl_assets.processes import alone
 from ppl_assets.registry import model_source
 
 
@@ -25,6 +26,13 @@ from ppl_assets.registry import model_source
 def chunk_logliks(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """What each chunk of text costs one model, in nats, with a status for every chunk."""
     step = Step(context, workspace)
+    # A second run of the same model waits, finds all of its losses known, and scores nothing.
+    with alone(step.workspace.settings.locks / f"chunk_logliks-{step.key}"):
+        return _published(step)
+
+
+def _published(step: Step) -> dg.MaterializeResult:
+    """Score what is not known of the step's model, and publish all."""
     opened = step.workspace
     chunks, digest = opened.lake.read("chunks"), scoring_digest(opened, step.key)
     known = known_rows(opened.lake, step.key, chunks, digest)

@@ -5,12 +5,12 @@ budget. So a run killed at any moment and resumed leaves the same files, byte fo
 Shards begin with the longest texts: too large a budget fails at once, and what out-of-memory errors taught is kept
 with the shards.
 
-One process at a time writes into a folder.
+Several processes may write into a folder: what they write is the same.
 """
 
 import hashlib
+import io
 import json
-import os
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -24,8 +24,9 @@ from ppl_assets.likelihood.batching import longest_first
 from ppl_assets.likelihood.passes import affordable_budget
 from ppl_assets.likelihood.scoring import TextScores, TooLong, score_tokens
 from ppl_assets.likelihood.selftest import refusal_of
-from ppl_assets.likelihood.tokenization import TokenizedTexts
+from ppl_assets.likelihood.tokenization import DAMAGED_NPZ, TokenizedTexts
 from ppl_assets.progress import Progress, Report
+from ppl_assets.warehouse import remove_abandoned, replace_file
 
 # Raised whenever the same shard of the same model would get other numbers.
 SCORING_VERSION = 1
@@ -150,9 +151,9 @@ def resume_shards(
     """
     store = folder / _store_name(identity, tokens, settings)
     store.mkdir(parents=True, exist_ok=True)
-    for unfinished in store.glob("*.tmp"):
-        unfinished.unlink()
-    stored = {int(path.stem): _read(path) for path in sorted(store.glob("*.npz"))}
+    remove_abandoned(store)
+    read = {int(path.stem): _read(path) for path in sorted(store.glob("*.npz"))}
+    stored = {shard: scored for shard, scored in read.items() if scored is not None}
     if stored:
         # What the run before this one found affordable: with another budget the last digits would differ.
         settings = replace(settings, token_budget=min(shard.token_budget for shard in stored.values()))
@@ -171,22 +172,23 @@ def _store_name(identity: str, tokens: TokenizedTexts, settings: Settings) -> st
 
 def _write(path: Path, scored: ShardScores) -> None:
     """The shard appears whole or not at all, and its bytes depend on nothing but its content."""
-    unfinished = path.with_suffix(".tmp")
-    with unfinished.open("wb") as file:
-        arrays = {name: getattr(scored.scores, name) for name in STATISTICS}
-        refusal = scored.scores.refusal or ""
-        np.savez(file, index=scored.index, token_budget=scored.token_budget, refusal=np.array(refusal), **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
+    arrays = {name: getattr(scored.scores, name) for name in STATISTICS}
+    refusal = np.array(scored.scores.refusal or "")
+    buffer = io.BytesIO()
+    np.savez(buffer, index=scored.index, token_budget=scored.token_budget, refusal=refusal, **arrays)
+    replace_file(path, buffer.getbuffer())
 
 
-def _read(path: Path) -> ShardScores:
-    with np.load(path, allow_pickle=False) as stored:
-        scores = TextScores(**{name: stored[name] for name in STATISTICS}, refusal=str(stored["refusal"]) or None)
-        return ShardScores(
-            shard=int(path.stem), index=stored["index"], scores=scores, token_budget=int(stored["token_budget"])
-        )
+def _read(path: Path) -> ShardScores | None:
+    """A stored shard; None where the file is damaged (a .npz holds checksums), so that it is scored again."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            scores = TextScores(**{name: stored[name] for name in STATISTICS}, refusal=str(stored["refusal"]) or None)
+            return ShardScores(
+                shard=int(path.stem), index=stored["index"], scores=scores, token_budget=int(stored["token_budget"])
+            )
+    except DAMAGED_NPZ:
+        return None
 
 
 def _merge(shards: list[ShardScores], n_texts: int) -> TextScores:

@@ -9,7 +9,8 @@ Does not know: models. Which token stands before a text is asked of tokenizer an
 
 import hashlib
 import json
-import os
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl_assets.errors import InputError
-from ppl_assets.processes import temporary_path
+from ppl_assets.warehouse import replacing_file
 
 if TYPE_CHECKING:
     import tokenizers
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 TOKENIZATION_VERSION = 1
 # Texts per call into the Rust tokenizer: bounds the memory of its Encoding objects, large enough to use all threads.
 TEXTS_PER_CALL = 1024
+# What numpy raises on a .npz that is missing, cut off or altered: it is a zip archive with a checksum per array.
+DAMAGED_NPZ = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, RuntimeError, OSError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +75,7 @@ class TokenizedTexts:
 
     def save(self, path: Path) -> None:
         """Write an uncompressed .npz to `path`, which appears whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = temporary_path(path)
-        with unfinished.open("wb") as file:
+        with replacing_file(path) as file:
             np.savez(
                 file,
                 ids=self.ids,
@@ -84,12 +85,11 @@ class TokenizedTexts:
                 lossy=self.lossy,
                 fingerprint=np.array(self.fingerprint),
             )
-        os.replace(unfinished, path)
 
     @classmethod
     def load(cls, path: Path) -> "TokenizedTexts":
         """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return cls(**{**arrays, "fingerprint": str(arrays["fingerprint"])})
 
 
@@ -132,7 +132,7 @@ def tokenize(tokenizer: Any, texts: Sequence[str]) -> TokenizedTexts:
     """Token ids, byte counts and round-trip verdict of each text, in input order.
 
     A text with lone surrogates has no UTF-8 form and hence no tokens: it is marked lossy, its bytes counted as if each
-    surrogate were encoded (3 bytes).
+    surrogate were encoded (3 bytes). So is a text that the tokenizer fails on.
 
     Raises:
         InputError: the tokenizer is of an unsupported kind, or an element of `texts` is not a str.
@@ -146,7 +146,7 @@ def tokenize(tokenizer: Any, texts: Sequence[str]) -> TokenizedTexts:
     n_tokens, n_bytes, n_bytes_first, lossy = (np.zeros(len(texts), np.int64) for _ in range(4))
     for start in range(0, len(texts), TEXTS_PER_CALL):
         batch = [_utf8_or_none(text, start + i) for i, text in enumerate(texts[start : start + TEXTS_PER_CALL])]
-        encodings = raw.encode_batch([text or "" for text in batch], add_special_tokens=False)
+        batch, encodings = _encoded(raw, batch)
         decoded = raw.decode_batch([e.ids for e in encodings], skip_special_tokens=False)
         for i, (text, encoding, back) in enumerate(zip(batch, encodings, decoded, strict=True), start):
             ids.append(np.asarray(encoding.ids, np.int32))
@@ -186,7 +186,9 @@ def load_or_tokenize(folder: Path, tokenizer: Any, texts: Sequence[str]) -> Toke
         encoded = text.encode("utf-8", "surrogatepass")
         digest.update(len(encoded).to_bytes(8, "little") + encoded)
     path = folder / f"{digest.hexdigest()}.npz"
-    if not path.exists():
+    try:
+        return TokenizedTexts.load(path)
+    except DAMAGED_NPZ:
         tokenize(tokenizer, texts).save(path)
     return TokenizedTexts.load(path)
 
@@ -216,6 +218,24 @@ def start_token(tokenizer: Any, model: Any = None) -> int:
         "tokenizer: no BOS and no EOS token is set in tokenizer or model config; expected one of them, "
         "because the first token of a text is scored given it (pass prefix_id to name the token)"
     )
+
+
+def _encoded(raw: "tokenizers.Tokenizer", batch: list[str | None]) -> tuple[list[str | None], list[Any]]:
+    """The batch with None for each text that the tokenizer fails on, and the encodings of all; None has no token."""
+    try:
+        return batch, raw.encode_batch([text or "" for text in batch], add_special_tokens=False)
+    # Rust's errors arrive as bare Exception, for a whole batch: such as a word model that meets its first unknown word.
+    except Exception:  # noqa: BLE001
+        kept = [text if text is not None and _can_encode(raw, text) else None for text in batch]
+    return kept, raw.encode_batch([text or "" for text in kept], add_special_tokens=False)
+
+
+def _can_encode(raw: "tokenizers.Tokenizer", text: str) -> bool:
+    try:
+        raw.encode(text, add_special_tokens=False)
+    except Exception:  # noqa: BLE001 (as above)
+        return False
+    return True
 
 
 def _utf8_or_none(text: object, row: int) -> str | None:

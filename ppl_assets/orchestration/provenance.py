@@ -85,9 +85,10 @@ def fingerprint(workspace: Workspace, asset: str, partition: str | None = None) 
 
 
 def is_current(workspace: Workspace, asset: str, partition: str | None = None) -> bool:
-    """Whether all that the asset writes is there and was computed from what it would be computed from now."""
+    """Whether all that the asset writes is there, whole, and computed from what it would be computed from now."""
     recipe = RECIPES[asset]
-    footers = [workspace.lake.footer(table, part) for table, part in recipe.parts(partition)]
+    parts = recipe.parts(partition)
+    footers = [workspace.lake.footer(table, part) for table, part in parts]
     if any(footer is None for footer in footers):
         return False
     if not all(path.exists() for path in recipe.files(workspace, partition)):
@@ -95,7 +96,8 @@ def is_current(workspace: Workspace, asset: str, partition: str | None = None) -
     if not all(workspace.lake.exists(*part) for part in recipe.shards(workspace)):
         return False
     expected = fingerprint(workspace, asset, partition)
-    return all(footer is not None and footer.fingerprint == expected for footer in footers)
+    as_expected = all(footer is not None and footer.fingerprint == expected for footer in footers)
+    return as_expected and all(workspace.intact(table, part) for table, part in parts)
 
 
 def pilot_is_current(workspace: Workspace) -> bool:

@@ -5,16 +5,9 @@ Dagster (and torch, once a model is needed) a single time and executes its runs 
 instance that the web UI reads. What fails is reported and left stale; what does not depend on it goes on.
 """
 
-import multiprocessing
-import os
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing.queues import Queue
 from typing import Any, Protocol
 
 import dagster as dg
@@ -32,21 +25,14 @@ from ppl_assets.orchestration.instance import (
 )
 from ppl_assets.orchestration.progress_reports import StepProgress, listen
 from ppl_assets.orchestration.provenance import RECIPES, is_current, partitions
+from ppl_assets.orchestration.workers import Workers
 from ppl_assets.orchestration.workspace import Workspace
-from ppl_assets.processes import available_cores, end_with_parent
+from ppl_assets.processes import available_cores
 from ppl_assets.registry import only_imported
 from ppl_assets.settings import Settings
 
 # Assets whose partitions of imported models hold imported rows and nothing that is computed.
 _HELD_BY_IMPORTS = ("domain_logliks", "benchmark_scores")
-# One thread per worker process: two single-threaded models are faster than one that waits on both cores.
-_SINGLE_THREAD = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-    "NUMBA_NUM_THREADS",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +81,8 @@ def run_stale(
     Args:
         select: assets to bring up to date, with all that they depend on; None: the whole graph. What runs on request
             alone (the pilot) runs where one of its assets is selected.
-        workers: processes that execute runs, by default one per core; with 1 it is this process.
+        workers: processes that execute runs, by default one per core; with 1 it is this process,
+            without a time limit.
 
     Returns:
         One outcome per run, in the order in which they ended.
@@ -107,10 +94,11 @@ def run_stale(
     workspace = Workspace(settings)
     wanted = _with_upstream(select)
     outcomes: list[Outcome] = []
-    with open_instance() as instance, _Workers(worker_count() if workers is None else workers) as pool:
+    count = worker_count() if workers is None else workers
+    with open_instance() as instance, Workers(count, _execute, seconds=settings.partition_seconds) as pool:
         fail_abandoned_runs(instance)
         sync_partitions(instance, workspace)
-        open_gpu_pool(instance, workers=pool.count)
+        open_gpu_pool(instance, workers=count)
         blocked: set[str] = set()
         failed: set[tuple[str, str | None]] = set()
         for level in levels():
@@ -121,7 +109,9 @@ def run_stale(
             if not tasks:
                 continue
             display.level(tasks)
-            for outcome in pool.run(tasks, display.progress):
+            for outcome in _outcomes(None if workers == 1 else pool, tasks, display.progress):
+                if outcome.error:
+                    fail_abandoned_runs(instance)
                 outcomes.append(outcome)
                 display.finished(outcome)
                 # A failed partition is one model less; a failed whole asset leaves nothing to go on from.
@@ -175,83 +165,33 @@ def _depends_on(asset: str) -> set[str]:
     return upstream_of(asset)
 
 
-class _Workers:
-    """A pool of worker processes, started when the first task comes; of one worker, this process itself."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._pool: ProcessPoolExecutor | None = None
-        self._context = multiprocessing.get_context("spawn")
-        self._updates: Queue[StepProgress] = self._context.Queue()
-
-    def __enter__(self) -> "_Workers":
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if self._pool is not None:
-            # Cancelled: a worker would otherwise finish its model first, which can take hours.
-            for process in multiprocessing.active_children() if kind is not None else ():
-                process.terminate()
-            self._pool.shutdown(wait=kind is None, cancel_futures=True)
-
-    def run(self, tasks: list[Task], show: Callable[[StepProgress], None]) -> Iterator[Outcome]:
-        """Execute tasks, yielding outcomes as they come and showing progress meanwhile."""
-        if self.count == 1:
-            listen(show)
-            yield from map(_execute, tasks)
-            return
-        pool = self._pool or self._start()
-        futures = {pool.submit(_execute, task): task for task in tasks}
-        stop = threading.Event()
-        listener = threading.Thread(target=_forward, args=(self._updates, show, stop), daemon=True)
-        listener.start()
-        try:
-            for future in as_completed(futures):
-                yield _outcome(future, futures[future])
-        finally:
-            stop.set()
-            listener.join()
-
-    def _start(self) -> ProcessPoolExecutor:
-        # The libraries' own bars are off: the command line shows how far a worker is.
-        for variable in (*_SINGLE_THREAD, "TQDM_DISABLE"):
-            os.environ.setdefault(variable, "1")
-        self._pool = ProcessPoolExecutor(
-            max_workers=self.count, mp_context=self._context, initializer=_initialize, initargs=(self._updates,)
-        )
-        return self._pool
-
-
 def worker_count() -> int:
     """Worker processes: one per core that this process may use."""
     return available_cores()
 
 
-def _forward(updates: "Queue[StepProgress]", show: Callable[[StepProgress], None], stop: threading.Event) -> None:
-    while not stop.is_set():
-        try:
-            show(updates.get(timeout=0.1))
-        except queue.Empty:
-            continue
+def _outcomes(pool: Workers[Task] | None, tasks: list[Task], show: Callable[[StepProgress], None]) -> Iterator[Outcome]:
+    """What came of each task, as it comes."""
+    if pool is None:
+        yield from (_execute(task, show) for task in tasks)
+        return
+    for done in pool.run(tasks, show):
+        yield Outcome(done.work, 0.0, error=f"{done.work}: {done.lost}") if done.lost else done.result
 
 
-def _outcome(future: "Future[Outcome]", task: Task) -> Outcome:
+def _execute(task: Task, show: Callable[[StepProgress], None]) -> Outcome:
+    """One Dagster run in this process; that it cannot be recorded is a way to fail as well."""
+    began = time.monotonic()
     try:
-        return future.result()
-    except BrokenProcessPool:
-        return Outcome(task, 0.0, error=f"{task}: the worker process was killed (out of memory?)")
+        return _run(task, show)
+    except InputError as error:
+        return Outcome(task, time.monotonic() - began, error=f"{task}: {error}", bad_input=True)
 
 
-def _initialize(updates: "Queue[StepProgress]") -> None:
-    """What every worker process does once: end with its parent, and send progress to it."""
-    end_with_parent()
-    listen(updates.put)
-
-
-def _execute(task: Task) -> Outcome:
-    """One Dagster run in this worker process."""
+def _run(task: Task, show: Callable[[StepProgress], None]) -> Outcome:
     from ppl_assets.orchestration.whole_graph import whole_graph
 
+    listen(show)
     began = time.monotonic()
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     tags = {EXECUTOR_TAG: process_tag()} | ({ATTEMPT_TAG: task.attempt} if task.attempt else {})

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from ppl_assets.orchestration.attempts import ATTEMPT_TAG, attempt_key, in_progress, latest_attempts
-from ppl_assets.orchestration.instance import sync_partitions
+from ppl_assets.orchestration.instance import fail_abandoned_runs, sync_partitions
 from ppl_assets.orchestration.provenance import RECIPES, is_current, partitions
 from ppl_assets.orchestration.step import WorkspaceResource
 from ppl_assets.orchestration.whole_graph import upstream_of
@@ -84,9 +84,11 @@ def stale_assets_sensor(name: str, assets: list[dg.AssetsDefinition]) -> dg.Sens
     )
     def sensor(context: dg.SensorEvaluationContext, workspace: WorkspaceResource) -> dg.SensorResult:
         opened = workspace.open()
+        fail_abandoned_runs(context.instance)
         sync_partitions(context.instance, opened)
         found = due(opened, context.instance)
-        requests = [_request(each) for each in found if each.asset in own]
+        seconds = opened.settings.partition_seconds
+        requests = [_request(each, seconds) for each in found if each.asset in own]
         elsewhere = "; another code location has work" if len(found) > len(requests) else ""
         skip = None if requests else f"Nothing is due in this code location{elsewhere}."
         return dg.SensorResult(run_requests=requests, skip_reason=skip)
@@ -94,10 +96,11 @@ def stale_assets_sensor(name: str, assets: list[dg.AssetsDefinition]) -> dg.Sens
     return sensor
 
 
-def _request(due: Due) -> dg.RunRequest:
+def _request(due: Due, seconds: float) -> dg.RunRequest:
     return dg.RunRequest(
         asset_selection=[dg.AssetKey(due.asset)],
         partition_key=due.partition,
         run_key=f"{due.attempt}:{due.after}",
-        tags={ATTEMPT_TAG: due.attempt},
+        # The daemon's run monitoring stops a run that takes longer, and the attempt counts as failed.
+        tags={ATTEMPT_TAG: due.attempt, "dagster/max_runtime": f"{seconds:.0f}"},
     )

@@ -12,6 +12,7 @@ import dagster as dg
 import polars as pl
 
 from ppl_assets.meter import Meter
+from ppl_assets.orchestration.instance import note_run_worker
 from ppl_assets.orchestration.partitions import arm_partitions, model_partitions, run_partitions
 from ppl_assets.orchestration.progress_reports import report_to
 from ppl_assets.orchestration.provenance import RECIPES, fingerprint
@@ -77,6 +78,7 @@ class Step:
         self.partition: str | None = context.partition_key if context.has_partition_key else None
         self.workspace = resource.open()
         self.workspace.settings.state.mkdir(parents=True, exist_ok=True)
+        note_run_worker(context.instance, context.run)
         self.fingerprint = fingerprint(self.workspace, self.asset, self.partition)
         self._meter = Meter()
 

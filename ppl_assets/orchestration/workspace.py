@@ -9,7 +9,7 @@ from ppl_assets.retired import Retired, retired_in
 from ppl_assets.schema import TABLES
 from ppl_assets.settings import Settings
 from ppl_assets.study import Study, load_study
-from ppl_assets.warehouse import Lake
+from ppl_assets.warehouse import Lake, remembered
 
 SPLITS = ("training", "scoring", "benchmark")
 
@@ -63,23 +63,31 @@ class Workspace:
         return self.models()["slug"].to_list()
 
     def table(self, name: str) -> pl.DataFrame:
-        """A table without partitions; no row where it is not there yet. Read again only when its file was replaced."""
+        """A table without partitions; no row where it is not there yet, or damaged. Read again only when replaced."""
         stamp = self.lake.stamp(name)
-        if stamp is None:
+        if not self.intact(name, None):
             return TABLES[name].polars_schema.to_frame()
         if name not in self._read or self._read[name][0] != stamp:
             self._read[name] = (stamp, self.lake.read(name))
         return self._read[name][1]
 
+    def intact(self, table: str, partition: str | None) -> bool:
+        """Whether a part's bytes are those that were written; read once for as long as its file is unchanged."""
+        stamp, cache = self.lake.stamp(table, partition), self.settings.digests
+        if stamp is None:
+            return False
+        part = f"intact:{self.lake.path(table, partition)}"
+        return bool(remembered(part, stamp, cache, lambda: self.lake.verify(table, partition)))
+
     def present(self, table: str) -> list[str]:
-        """Registered models that have a part of a table partitioned by model."""
+        """Registered models that have a part of a table partitioned by model, undamaged."""
         stored = set(self.lake.partitions(table))
-        return [slug for slug in self.slugs() if slug in stored]
+        return [slug for slug in self.slugs() if slug in stored and self.intact(table, slug)]
 
     def missing(self, table: str) -> list[str]:
         """Registered models that have no part of a table partitioned by model."""
-        stored = set(self.lake.partitions(table))
-        return [slug for slug in self.slugs() if slug not in stored]
+        present = set(self.present(table))
+        return [slug for slug in self.slugs() if slug not in present]
 
     def retire_absent_models(self) -> list[str]:
         """Delete the parts of models that are not registered, so that none comes back with old results."""

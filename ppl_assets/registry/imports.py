@@ -63,7 +63,8 @@ def take_in(study: Study, settings: Settings, kind: Kind, path: Path) -> Path:
     earlier = [file for file in import_files(study, settings, kind) if file.suffix == ".parquet"]
     copy = settings.imports / kind / f"{file_digest(path, settings.digests)[:32]}.parquet"
     others = [pl.read_parquet(file) for file in earlier if file != copy and file.parent == copy.parent]
-    _check_unique(pl.concat([*others, rows]), table, str(path))
+    # A copy from before a column was added lacks it.
+    _check_unique(pl.concat([*others, rows], how="diagonal"), table, str(path))
     replace_parquet(copy, rows)
     return copy
 
@@ -82,12 +83,14 @@ def _combined(
     if not files:
         return table.polars_schema.to_frame()
     rows = pl.concat([read(path).select(table.polars_schema.names()) for path in files])
-    rows = without_domains(rows, retired_in(settings.retired_file))
+    rows = without_domains(rows, retired_in(settings.retired_file)).unique(maintain_order=True)
     _check_unique(rows, table, ", ".join(path.name for path in files))
     return rows
 
 
 def _check_unique(rows: pl.DataFrame, table: Table, where: str) -> None:
+    """Refuse two values for one thing; the same row in two files, as two exports of a site have it, is one."""
+    rows = rows.unique()
     repeated = rows.filter(pl.struct(table.keys).is_duplicated())
     if repeated.height:
         raise InputError(f"{where}: {repeated.select(table.keys).row(0, named=True)} stands twice, expected once")

@@ -1,10 +1,10 @@
 """Scores and losses that were computed elsewhere, from files to rows of ``imported_scores`` and ``imported_bpb``.
 
 Two layouts. Long, CSV or Parquet, one row per value: columns ``slug`` (ours) or ``model`` (any name), then ``task``,
-``metric``, ``value`` [, ``stderr``, ``samples``] or ``domain``, ``bpb`` [, ``nll`` in nats, ``tokens``, ``bytes``], and
-[``family``] in both. Wide, CSV: one row per task or domain, its name in the only column whose header is no model; the
-other headers are ``('family', 'repo')`` or ``('family', 'repo_revision')``, as the published matrices of Thrush, Potts
-and Hashimoto (arXiv 2409.05816) have them.
+``metric``, ``value`` [, ``stderr``, ``samples``] or ``domain``, ``bpb`` [, ``nll`` in nats, ``tokens``, ``bytes``,
+``fingerprint``], and [``family``, ``source``, ``revision``] in both. Wide, CSV: one row per task or domain, its name in
+the only column whose header is no model; the other headers are ``('family', 'repo')`` or ``('family',
+'repo_revision')``, as the published matrices of Thrush, Potts and Hashimoto (arXiv 2409.05816) have them.
 
 Rows are counted from 1 in errors, the header not counted. Values must be finite and BPB not negative; whether a score
 fits its metric is known only with the targets (``check_scores``). How a value was computed, and whether two files mean
@@ -25,15 +25,20 @@ from typing import Any
 import polars as pl
 
 from ppl_assets.errors import InputError
+from ppl_assets.names import is_slug
 from ppl_assets.schema import TABLES
-from ppl_assets.study.schema import is_slug
 
 # What a repository's name may carry behind an underscore: a training step, or a commit. Any other underscore, as in
 # open_llama, belongs to the name.
 _REVISION = re.compile(r"^(?P<source>[^/]+/.+)_(?P<revision>step\d+|[0-9a-f]{40})$")
 
 
+_LINEAGE = ("source", "revision")
+# Columns of names that a long file may have and leave empty.
+_STATED = (*_LINEAGE, "fingerprint")
 _COUNTS = {"samples", "tokens", "bytes"}
+# Files come from strangers: a small one may unpack to more than memory holds. 10,000 domains of 1,000 models take less.
+_MOST_BYTES, _MOST_COLUMNS = 1 << 31, 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,13 +102,38 @@ def _read(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a CSV or Parquet file")
     if path.suffix == ".parquet":
-        try:
-            return pl.read_parquet(path, hive_partitioning=False)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise InputError(f"{path}: not a readable Parquet file ({error}); it may be truncated") from error
+        return _read_parquet(path)
     if path.suffix == ".csv":
+        _check_size(path, path.stat().st_size, columns=0)
         return _read_csv(path)
     raise InputError(f"{path}: found a file of type {path.suffix or 'none'!r}, expected .csv or .parquet")
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    """A Parquet file whose own account of itself was looked at first; by Arrow, which answers damage with an error."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
+            _check_size(path, sum(group.total_byte_size for group in groups), columns=file.metadata.num_columns)
+            nested = [field.name for field in file.schema_arrow if pa.types.is_nested(field.type)]
+            if nested:
+                raise InputError(f"{path}: column {nested[0]!r} is nested, expected text or numbers")
+            table = pl.from_arrow(file.read())
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error}); it may be truncated") from error
+    assert isinstance(table, pl.DataFrame)
+    return table
+
+
+def _check_size(path: Path, n_bytes: int, *, columns: int) -> None:
+    if n_bytes > _MOST_BYTES or columns > _MOST_COLUMNS:
+        raise InputError(
+            f"{path}: found {n_bytes:,} bytes unpacked and {columns:,} columns, "
+            f"expected at most {_MOST_BYTES:,} and {_MOST_COLUMNS:,}"
+        )
 
 
 def _read_csv(path: Path) -> pl.DataFrame:
@@ -143,7 +173,7 @@ def _header(name: str) -> tuple[str, str] | None:
         return None
     try:
         content = ast.literal_eval(name)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
     pair = isinstance(content, tuple) and len(content) == 2 and all(isinstance(part, str) for part in content)
     return content if pair else None
@@ -176,6 +206,7 @@ def _models(headers: list[tuple[str, str]], path: Path) -> list[ImportedModel]:
     for family, name in headers:
         source, revision = split_revision(name)
         slug = slug_of(name) if plain[slug_of(name)] == 1 else slug_of(f"{name}-{family}")
+        _check_slug(slug, name, path)
         models.append(ImportedModel(slug=slug, family=family, source=source, revision=revision))
     repeated = [slug for slug, count in Counter(model.slug for model in models).items() if count > 1]
     if repeated:
@@ -205,6 +236,9 @@ def _long(
     labels = [key, *names, *(["family"] if "family" in table.columns else [])]
     for label in labels:
         _check_names(table[label], path)
+    stated = [name for name in _STATED if name in table.columns]
+    table = table.with_columns(pl.col(stated).cast(pl.String).replace("", None))
+    labels += stated
     present = [*numbers, *(name for name in optional if name in table.columns)]
     rows = table.select(labels).with_columns(
         _numbers(table[name], path, may_be_empty=name in optional) for name in present
@@ -217,12 +251,14 @@ def _long(
 def _long_models(rows: pl.DataFrame, key: str, path: Path) -> pl.DataFrame:
     """One row per model of a long table: its name in column `key`, and its slug, family, source and revision."""
     models = []
-    stated = rows.select(key, *(["family"] if "family" in rows.columns else [])).unique(maintain_order=True)
-    _check_once(stated[key].to_list(), path, "model with one family")
+    lineage = [name for name in ("family", *_LINEAGE) if name in rows.columns]
+    stated = rows.select(key, *lineage).unique(maintain_order=True)
+    _check_once(stated[key].to_list(), path, f"model with one {', '.join(lineage) or 'name'}")
     for row in stated.iter_rows(named=True):
         name = row[key]
         if key == "slug" and not is_slug(name):
             raise InputError(f"{path}: slug {name!r} is not valid; expected lower-case letters, digits, '-' and '_'")
+        _check_slug(slug_of(name), name, path)
         source, revision = split_revision(name) if "/" in name else (None, None)
         owner = name.split("/")[0].lower() if source else slug_of(name)
         models.append(
@@ -230,8 +266,8 @@ def _long_models(rows: pl.DataFrame, key: str, path: Path) -> pl.DataFrame:
                 key: name,
                 "slug": slug_of(name),
                 "family": row.get("family", owner),
-                "source": source,
-                "revision": revision,
+                "source": row.get("source", source),
+                "revision": row.get("revision", revision),
             }
         )
     repeated = [slug for slug, count in Counter(model["slug"] for model in models).items() if count > 1]
@@ -241,6 +277,11 @@ def _long_models(rows: pl.DataFrame, key: str, path: Path) -> pl.DataFrame:
     return pl.DataFrame(
         models, schema=dict.fromkeys(dict.fromkeys((key, "slug", "family", "source", "revision")), pl.String)
     )
+
+
+def _check_slug(slug: str, name: str, path: Path) -> None:
+    if not is_slug(slug):
+        raise InputError(f"{path}: model {name!r} holds no letter a-z and no digit to make a slug of")
 
 
 def _check_names(column: pl.Series, path: Path) -> None:

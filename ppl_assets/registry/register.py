@@ -6,6 +6,7 @@ the same revision; the first by slug takes part, the others are kept with status
 the study's ``model_policy`` does not list takes no part either; it is kept with status ``denied``.
 """
 
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,6 +23,7 @@ from ppl_assets.study import Study
 from ppl_assets.study.schema import Model, ModelPolicy
 
 IMPORTED = "imported"
+_DIGEST = re.compile(r"[0-9a-f]{64,}")
 ZOO = "zoo"
 
 
@@ -40,6 +42,7 @@ def register(study: Study, *, checkpoints: pl.DataFrame, imported: pl.DataFrame,
     known = imported.unique(maintain_order=True)
     stated = [_listed(model, study, known, cache) for model in study.models]
     trained = [_trained(row) for row in checkpoints.iter_rows(named=True)]
+    _check_revisions(stated + trained, known)
     named = {row["slug"] for row in stated + trained}
     rest = [_imported(row) for row in known.unique("slug", keep="first", maintain_order=True).iter_rows(named=True)]
     rows = stated + trained + [row for row in rest if row["slug"] not in named]
@@ -122,6 +125,15 @@ def _imported(row: dict[str, Any]) -> dict[str, Any]:
         "source": row["source"] or IMPORTED,
         "revision": row["revision"],
     }
+
+
+def _check_revisions(rows: list[dict[str, Any]], imported: pl.DataFrame) -> None:
+    """Refuse losses or scores of other weights than a model's: where both name theirs by a digest of one kind."""
+    by_slug = {row["slug"]: row.get("revision") for row in rows}
+    for slug, found in imported.select("slug", "revision").iter_rows():
+        own = by_slug.get(slug)
+        if own and found and own != found and len(own) == len(found) and _DIGEST.fullmatch(own + found):
+            raise InputError(f"model {slug!r}: imported rows are of revision {found}, expected {own} as registered")
 
 
 def _denial(row: dict[str, Any], policy: ModelPolicy | None) -> dict[str, str] | None:

@@ -47,7 +47,7 @@ def purge_lake(lake: Lake, retired: Retired, page_ids: frozenset[str]) -> None:
         footer = lake.footer(table, partition)
         if table in _MEMORY:
             continue
-        if footer is None:  # damaged: nobody can say what is in it
+        if footer is None or not lake.verify(table, partition):  # damaged: nobody can say what is in it
             lake.remove(table, partition)
             continue
         if table in _PILOT:

@@ -4,14 +4,14 @@ Corpus, models, tasks, targets, constraints and budget, as strict frozen models:
 error, never ignored. Every field has a meaning and, where it is a quantity, a unit; the defaults run on a CPU.
 """
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-SLUG_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
-Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN, max_length=100)]
+from ppl_assets.names import LONGEST_SLUG, SLUG_PATTERN
+
+Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN, max_length=LONGEST_SLUG)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -837,8 +837,3 @@ class Study(Section):
 def checkpoint_slug(run: str, step: int) -> str:
     """Slug of the model that a run's checkpoint is."""
     return f"{run}-step{step}"
-
-
-def is_slug(name: str) -> bool:
-    """Whether a name is a valid slug."""
-    return re.match(SLUG_PATTERN, name) is not None

@@ -1,4 +1,4 @@
-"""SHA-256 of files, remembered: an unchanged file of many gigabytes is read once.
+"""What a file's content says (its SHA-256, above all), remembered: an unchanged file of many gigabytes is read once.
 
 A file counts as unchanged while size, modification time in nanoseconds and inode are those of the last reading, as in
 version control's index. What the digest is of is content alone; times never enter it.
@@ -6,22 +6,38 @@ version control's index. What the digest is of is content alone; times never ent
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ppl_assets.warehouse.files import replace_file
 
 
 def file_digest(path: Path, cache: Path) -> str:
     """Hex SHA-256 of a file's content; `cache` is the folder of remembered digests."""
+
+    def read() -> str:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     status = path.stat()
-    name = str(path.absolute())
-    stamp = [name, status.st_size, status.st_mtime_ns, status.st_ino]
-    entry = cache / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
-    if entry.is_file():
-        remembered = json.loads(entry.read_text())
-        if remembered["stamp"] == stamp:
-            return str(remembered["sha256"])
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    replace_file(entry, json.dumps({"stamp": stamp, "sha256": digest}))
-    return digest
+    stamp = (status.st_size, status.st_mtime_ns, status.st_ino)
+    return str(remembered(str(path.absolute()), stamp, cache, read))
+
+
+def remembered(question: str, stamp: object, cache: Path, find: Callable[[], Any]) -> Any:
+    """The answer to a question about something that is unchanged while its `stamp` is; asked once for each stamp.
+
+    Args:
+        find: returns the answer, something that JSON can hold.
+    """
+    entry, now = cache / f"{hashlib.sha256(question.encode()).hexdigest()[:32]}.json", repr(stamp)
+    try:
+        known = json.loads(entry.read_text())
+        if known["stamp"] == now:
+            return known["answer"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        pass  # not asked before, or the cache itself is damaged
+    answer = find()
+    replace_file(entry, json.dumps({"question": question, "stamp": now, "answer": answer}))
+    return answer

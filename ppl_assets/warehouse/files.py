@@ -4,7 +4,10 @@ import errno
 import io
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import polars as pl
 
@@ -16,24 +19,34 @@ _USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 
 
 def replace_file(path: Path, content: bytes | memoryview | str) -> None:
-    """Write `content` to `path` atomically: to a temporary name in the same folder, synced, then renamed.
+    """Write `content` to `path` atomically.
+
+    Raises:
+        InputError: the disk is full or the folder not writable; what stood at `path` is untouched.
+    """
+    with replacing_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing_file(path: Path) -> Iterator[BinaryIO]:
+    """A file beside `path` that takes its place when the block ends: under a temporary name, synced, then renamed.
 
     Raises:
         InputError: the disk is full or the folder not writable; what stood at `path` is untouched.
     """
     temporary = temporary_path(path)
-    data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         if error.errno in _USER_ERRNOS:
             found = f"cannot be written ({error.strerror})"
-            raise InputError(f"{path}: {found}; expected a writable folder with {len(data):,} bytes free") from error
+            raise InputError(f"{path}: {found}; expected a writable folder with space left") from error
         raise
     finally:
         if temporary.exists():
@@ -49,10 +62,13 @@ def replace_parquet(path: Path, rows: pl.DataFrame) -> None:
 
 def remove_abandoned(root: Path) -> list[Path]:
     """Delete temporary files and folders whose writer is dead; returns what was deleted."""
-    abandoned = [path for path in root.rglob(".*.tmp") if not is_running(path.name.rsplit("-", 2)[-2])]
+    # Not `rglob`, which fails where another process deletes a folder meanwhile.
+    found = (Path(folder, name) for folder, folders, files in os.walk(root) for name in (*folders, *files))
+    temporary = [path for path in found if path.name.startswith(".") and path.suffix == ".tmp"]
+    abandoned = [path for path in temporary if not is_running(path.name.rsplit("-", 2)[-2])]
     for path in abandoned:
         if path.is_dir():
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
     return abandoned

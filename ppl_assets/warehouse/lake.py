@@ -2,25 +2,29 @@
 
 The root is a folder, or a bucket behind a URL (see `store`). A part is put in place whole or not at all: a reader, a
 crash or a second writer never sees half of one. Each part's footer says what it is: the fingerprint of what it was
-computed from, the data version (a hash of its rows, equal for equal content) and what the computation cost.
+computed from, the data version (a hash of its rows, equal for equal content), what the computation cost, and a checksum
+by which damage is noticed.
 """
 
 import hashlib
 import io
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from ppl_assets.errors import InputError
+from ppl_assets.names import is_slug
 from ppl_assets.schema import TABLES, Table
+from ppl_assets.warehouse import seal
 from ppl_assets.warehouse.store import store_at
 
 _PART = "part.parquet"
 _FOOTER_KEY = "ppl_assets"
+_FOOTER_BEGIN = b'{"fingerprint"'
 # The name of the study whose lake it is, where that lies outside the study's state folder.
 _OWNER = "study"
 
@@ -30,12 +34,13 @@ class Footer:
     """What a part says of itself.
 
     `fingerprint` hashes everything that the part was computed from, `data_version` its rows. `cost` holds the columns
-    of ``cost_ledger`` that the step knows.
+    of ``cost_ledger`` that the step knows. `checksum` is the file's (see `warehouse.seal`).
     """
 
     fingerprint: str
     data_version: str
     cost: dict[str, Any] = field(default_factory=dict)
+    checksum: str = seal.PLACE
 
 
 class Lake:
@@ -102,8 +107,9 @@ class Lake:
         footer = Footer(fingerprint=fingerprint, data_version=data_version(rows), cost=cost or {})
         buffer = io.BytesIO()
         rows.write_parquet(buffer, compression="zstd", metadata={_FOOTER_KEY: json.dumps(asdict(footer))})
+        checksum = seal.seal(buffer.getbuffer())
         self._store.replace(_name(table, partition), buffer.getbuffer())
-        return footer
+        return replace(footer, checksum=checksum)
 
     def read(self, table: str, partition: str | None = None) -> pl.DataFrame:
         """All rows of a part.
@@ -113,11 +119,12 @@ class Lake:
         """
         path = self.path(table, partition)
         try:
-            return pl.read_parquet(self._store.open(_name(table, partition)), hive_partitioning=False)
+            content = self.content(table, partition)
         except FileNotFoundError:
             raise InputError(f"{path}: missing; materialize {table} first") from None
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise InputError(f"{path}: not a readable Parquet file ({error}); delete it and run again") from error
+        if not _is_whole(content):
+            raise InputError(f"{path}: damaged, its bytes are not those that were written; run again to make it anew")
+        return pl.read_parquet(content, hive_partitioning=False)
 
     def read_partitions(self, table: str, partitions: Iterable[str | None]) -> pl.DataFrame:
         """The rows of several parts; an empty frame with the table's columns where there are none."""
@@ -127,24 +134,41 @@ class Lake:
     def footer(self, table: str, partition: str | None = None) -> Footer | None:
         """What a part says of itself; None where it is missing, truncated or not ours."""
         try:
-            content = pl.read_parquet_metadata(self._store.open_tail(_name(table, partition))).get(_FOOTER_KEY)
-        except (pl.exceptions.PolarsError, OSError):
+            end = self._store.read_tail(_name(table, partition))
+        except OSError:
             return None
-        return Footer(**json.loads(content)) if content else None
+        try:
+            content = seal.stated(end, _FOOTER_BEGIN) or _footer_without_checksum(end)
+            return Footer(**json.loads(content)) if content else None
+        # The bytes that are damaged are those of the footer's own text.
+        except (ValueError, TypeError):
+            return None
 
     def verify(self, table: str, partition: str | None = None) -> bool:
-        """Whether a part is readable and its rows are those that were written."""
-        footer = self.footer(table, partition)
-        if footer is None:
-            return False
+        """Whether a part is there and its bytes are those that were written; one from before checksums counts so."""
         try:
-            return data_version(self.read(table, partition)) == footer.data_version
-        except InputError:
+            return _is_whole(self.content(table, partition))
+        except FileNotFoundError:
             return False
 
     def remove(self, table: str, partition: str | None = None) -> None:
         """Delete a part; nothing happens where there is none."""
         self._store.remove(_name(table, partition))
+
+
+def _is_whole(content: bytes) -> bool:
+    return seal.is_whole(content) or _footer_without_checksum(content) is not None
+
+
+def _footer_without_checksum(end: bytes) -> str | None:
+    """The footer of a part from before there were checksums; None where it is none."""
+    try:
+        content = pl.read_parquet_metadata(io.BytesIO(end)).get(_FOOTER_KEY)
+        # By all of its keys: in a damaged footer the key of the checksum may be what is damaged.
+        whole = content is not None and json.loads(content).keys() == {"fingerprint", "data_version", "cost"}
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, AttributeError):
+        return None
+    return content if whole else None
 
 
 def data_version(frame: pl.DataFrame) -> str:
@@ -156,8 +180,14 @@ def data_version(frame: pl.DataFrame) -> str:
 
 
 def _name(table: str, partition: str | None) -> str:
-    """A part's name in the store."""
+    """A part's name in the store.
+
+    Raises:
+        InputError: the partition is no slug: Dagster takes any text as a key, ``../..`` too.
+    """
     spec = TABLES[table]
+    if partition is not None and not is_slug(partition):
+        raise InputError(f"table {table}: partition {partition!r} is no slug (letters a-z, digits, '-' and '_')")
     assert (spec.partition is None) == (partition is None), f"{table} is partitioned by {spec.partition}"
     return f"{table}/{_PART}" if partition is None else f"{table}/{_folder_key(spec)}={partition}/{_PART}"
 

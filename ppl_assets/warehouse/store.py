@@ -5,6 +5,7 @@ one PUT, of which nothing is seen before all of it has arrived.
 """
 
 import io
+import os
 from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
@@ -34,8 +35,8 @@ class Store(Protocol):
     def open(self, name: str) -> Path | io.BytesIO:
         """What a file can be read from; FileNotFoundError, here or there, where there is none."""
 
-    def open_tail(self, name: str) -> Path | io.BytesIO:
-        """What the footer of a Parquet file can be read from."""
+    def read_tail(self, name: str) -> bytes:
+        """The end of a Parquet file, with its footer; FileNotFoundError where there is none."""
 
     def read(self, name: str) -> bytes:
         """A file's content."""
@@ -83,9 +84,14 @@ class Folder:
         """Its path."""
         return self.locate(name)
 
-    def open_tail(self, name: str) -> Path:
-        """Its path."""
-        return self.locate(name)
+    def read_tail(self, name: str) -> bytes:
+        """The end of a Parquet file."""
+        with self.locate(name).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _PARQUET_END))
+            needed = int.from_bytes(file.read(4), "little") + _PARQUET_END
+            file.seek(max(0, size - needed))
+            return file.read()
 
     def read(self, name: str) -> bytes:
         """A file's content."""
@@ -143,11 +149,11 @@ class Bucket:
         """Its content."""
         return io.BytesIO(self.read(name))
 
-    def open_tail(self, name: str) -> io.BytesIO:
-        """Its end, from which libraries read the footer as they do from the whole."""
+    def read_tail(self, name: str) -> bytes:
+        """Its end, from which the footer is read as from the whole."""
         tail = self._suffix(name, _TAIL_BYTES)
         needed = int.from_bytes(tail[-_PARQUET_END:][:4], "little") + _PARQUET_END
-        return io.BytesIO(tail if needed <= len(tail) else self._suffix(name, needed))
+        return tail if needed <= len(tail) else self._suffix(name, needed)
 
     def read(self, name: str) -> bytes:
         """An object's content."""

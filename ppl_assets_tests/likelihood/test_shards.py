@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ppl_assets.errors import InputError
-from ppl_assets.likelihood import Settings, passes, resume_shards, score_shards, score_texts, tokenize
+from ppl_assets.likelihood import Settings, passes, resume_shards, score_shards, score_texts, shards, tokenize
 from ppl_assets.likelihood.shards import STATISTICS, cut_shards
 from ppl_assets.progress import Progress
 from ppl_assets_tests.likelihood.killed import SETTINGS, TEXTS, score_into, score_into_with_log
@@ -63,17 +63,18 @@ def test_the_merged_scores_are_those_of_all_texts_at_once(tmp_path) -> None:
         assert np.array_equal(getattr(merged, name), getattr(whole, name))
 
 
-def test_half_written_files_are_swept_away_and_whole_shards_kept(tmp_path) -> None:
+def test_half_written_and_damaged_files_are_made_again_and_whole_shards_kept(tmp_path) -> None:
     tokens = tokenize(byte_tokenizer(), TEXTS)
     resume_shards(tmp_path, tiny_gpt2(), tokens, SETTINGS, identity="tiny")
     whole = _files(tmp_path)
     store = next(tmp_path.iterdir())
     (store / "000003.npz").unlink()
-    (store / "000003.tmp").write_bytes(b"PK half a file")
+    (store / ".000003.npz-1@1-0.tmp").write_bytes(b"PK half a file")
+    (store / "000005.npz").write_bytes((store / "000005.npz").read_bytes()[:-100])
     kept = (store / "000004.npz").stat()
     resume_shards(tmp_path, tiny_gpt2(), tokens, SETTINGS, identity="tiny")
     assert _files(tmp_path) == whole
-    assert not list(store.glob("*.tmp"))
+    assert not list(store.glob(".*.tmp"))
     assert (store / "000004.npz").stat() == kept
 
 
@@ -91,10 +92,10 @@ def test_other_weights_settings_or_texts_never_share_shards(tmp_path, change) ->
 
 def test_shards_hold_every_text_once_longest_first_and_close_to_their_size() -> None:
     lengths = np.array([5, 0, 70, 3, 30, 30, 1, 1000, 0, 12])
-    shards = cut_shards(lengths, 50)
-    assert sorted(np.concatenate(shards).tolist()) == list(range(10))
-    assert np.all(np.diff(lengths[np.concatenate(shards)]) <= 0)
-    assert all(lengths[shard[:-1]].sum() < 50 + lengths[shard[0]] for shard in shards)
+    cut = cut_shards(lengths, 50)
+    assert sorted(np.concatenate(cut).tolist()) == list(range(10))
+    assert np.all(np.diff(lengths[np.concatenate(cut)]) <= 0)
+    assert all(lengths[shard[:-1]].sum() < 50 + lengths[shard[0]] for shard in cut)
     assert [shard.tolist() for shard in cut_shards(np.empty(0, np.int64), 50)] == [[]]
     with pytest.raises(InputError, match="shard_tokens: found 0"):
         Settings(prefix=0, shard_tokens=0)
@@ -175,3 +176,18 @@ np.testing.assert_allclose(short.nll, enough.nll, rtol=1e-5)
 def test_memory_that_really_runs_out_halves_the_budget_and_changes_no_loss() -> None:
     """Made up nowhere: the kernel refuses the allocations of a process whose address space is limited."""
     subprocess.run([sys.executable, "-W", "ignore", "-c", _SHORT_OF_MEMORY], check=True)
+
+
+def test_no_altered_byte_of_a_shard_goes_unnoticed(tmp_path) -> None:
+    path = tmp_path / "000000.npz"
+    (scored,) = score_shards(tiny_gpt2(), tokenize(byte_tokenizer(), TEXTS[:2]), Settings(prefix=256))
+    shards._write(path, scored)
+    content = path.read_bytes()
+    for position in range(len(content)):
+        altered = bytearray(content)
+        altered[position] ^= 1
+        path.write_bytes(altered)
+        read = shards._read(path)
+        assert read is None or all(
+            np.array_equal(getattr(read.scores, name), getattr(scored.scores, name)) for name in STATISTICS
+        )

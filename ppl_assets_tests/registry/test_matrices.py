@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from ppl_assets.errors import InputError
+from ppl_assets.names import is_slug
 from ppl_assets.registry.matrices import read_bpb, read_scores, slug_of, split_revision
 from ppl_assets.schema import TABLES
-from ppl_assets.study.schema import is_slug
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "perplexity_correlations"
 needs_published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published matrices are not on this machine")

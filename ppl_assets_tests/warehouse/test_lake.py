@@ -85,7 +85,7 @@ def test_a_truncated_or_altered_part_is_noticed(tmp_path):
     path.write_bytes(content[: len(content) // 2])
     assert lake.footer("benchmark_scores", "a") is None
     assert not lake.verify("benchmark_scores", "a")
-    with pytest.raises(InputError, match="not a readable Parquet file"):
+    with pytest.raises(InputError, match="damaged, its bytes are not those that were written"):
         lake.read("benchmark_scores", "a")
 
 

@@ -2,20 +2,24 @@
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+from sqlalchemy.exc import OperationalError
 
 from ppl_assets.errors import InputError
 from ppl_assets.orchestration.partitions import arm_partitions, model_partitions, run_partitions
 from ppl_assets.orchestration.workspace import Workspace
-from ppl_assets.processes import is_running, process_mark
-from ppl_assets.settings import Settings
+from ppl_assets.processes import ancestor_mark, is_running, process_mark
+from ppl_assets.settings import DAGSTER_STORAGE_VARIABLE, Settings
 from ppl_assets.warehouse import Lake, remove_abandoned, replace_file
 
 HOME = Path(__file__).parent
 WORKSPACE_FILE = HOME / "workspace.yaml"
-# Who executes a run that no daemon watches: host and process.
+# Who executes a run: host and process. Dagster's local launcher does not notice that a worker is gone once the code
+# server that started it was killed too.
 EXECUTOR_TAG = "ppl_assets/process"
 
 
@@ -42,9 +46,21 @@ def prepare(settings: Settings) -> None:
             remove_abandoned(folder)
 
 
-def open_instance() -> dg.DagsterInstance:
-    """The instance that DAGSTER_HOME names."""
-    return dg.DagsterInstance.get()
+@contextmanager
+def open_instance() -> Iterator[dg.DagsterInstance]:
+    """The instance that DAGSTER_HOME names.
+
+    Raises:
+        InputError: what is to be recorded cannot be, on a full disk or one that became read-only.
+    """
+    try:
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+    except OperationalError as error:
+        storage = os.environ.get(DAGSTER_STORAGE_VARIABLE, "DAGSTER_HOME")
+        raise InputError(
+            f"{storage}: runs cannot be recorded ({error.orig}); expected a writable folder with space left"
+        ) from error
 
 
 def sync_partitions(instance: dg.DagsterInstance, workspace: Workspace) -> None:
@@ -78,9 +94,25 @@ def process_tag() -> str:
     return f"{socket.gethostname()}:{process_mark()}"
 
 
+def note_run_worker(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Called by a step: tag its run with the process that executes it, where that is this process or started it.
+
+    The first process that the run's log names is its worker; of one on another host nothing can be said.
+    """
+    if EXECUTOR_TAG in run.tags:
+        return
+    entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    told = [entry.dagster_event.engine_event_data.metadata for entry in entries if entry.dagster_event]
+    pids = [str(metadata["pid"].value) for metadata in told if "pid" in metadata]
+    mark = ancestor_mark(int(pids[0])) if pids else None
+    if mark is not None:
+        instance.add_run_tags(run.run_id, {EXECUTOR_TAG: f"{socket.gethostname()}:{mark}"})
+
+
 def fail_abandoned_runs(instance: dg.DagsterInstance) -> int:
-    """Mark as failed what a killed command line left as running; returns how many runs that were."""
-    unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
+    """Mark as failed what a killed command line or run worker left as running; returns how many runs that were."""
+    statuses = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
+    unfinished = dg.RunsFilter(statuses=statuses)
     abandoned = [run for run in instance.get_runs(unfinished) if _abandoned(run.tags.get(EXECUTOR_TAG))]
     for run in abandoned:
         instance.report_run_failed(run, "the process that executed this run has ended")

@@ -1,0 +1,94 @@
+"""At least 200 random kill points: whole runs killed with SIGKILL at seeded random writes and moments, and resumed.
+
+Each kill is followed by the next run, until one ends; its tables must be those of a run that was left alone. Printed
+with `-s`, as `make test-faults` does: how many kills there were, and into what they hit.
+"""
+
+import multiprocessing
+import random
+import shutil
+import time
+from collections import Counter
+
+import pytest
+
+from ppl_assets.orchestration.provenance import RECIPES
+from ppl_assets.settings import Settings
+from ppl_assets_tests.faults.invariants import (
+    assert_nothing_is_half_written,
+    assert_nothing_was_lost,
+    finished_work,
+)
+from ppl_assets_tests.faults.killed import run_until_write
+from ppl_assets_tests.orchestration.test_runner import assert_same_tables, settings_of, tables_of
+from ppl_assets_tests.scored_study import write_scored_study
+from ppl_assets_tests.studies import write_import_study
+
+pytestmark = pytest.mark.slow
+
+KILLS = {"imported": 160, "scored": 60}
+WRITE_STUDY = {"imported": write_import_study, "scored": write_scored_study}
+# A whole run has some hundreds of writes. Within so many, and so much of a whole run's time, a kill comes early in what
+# is left of a run or late, and leaves it further than it was.
+MOST_WRITES, MOST_OF_A_RUN = 120, 0.5
+
+
+@pytest.fixture(scope="module")
+def children():
+    """Child processes forked from one that has imported everything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ppl_assets_tests.faults.killed", "transformers", "lm_eval"])
+    return context
+
+
+@pytest.mark.parametrize("kind", KILLS)
+def test_killed_at_random_writes_and_moments_it_ends_in_the_tables_of_a_run_left_alone(kind, children, tmp_path):
+    (tmp_path / "study").mkdir()
+    study = WRITE_STUDY[kind](tmp_path / "study")
+    undisturbed = settings_of(study, "undisturbed")
+    began = time.monotonic()
+    _start(children, undisturbed, None).join()
+    seconds = MOST_OF_A_RUN * (time.monotonic() - began)
+    expected, rng, hit, runs = tables_of(undisturbed), random.Random(kind), Counter[str](), 0
+    while hit.total() < KILLS[kind]:
+        runs += 1
+        settings = settings_of(study, f"state-{runs}")
+        _kill_until_it_ends(children, settings, rng, hit, wanted=KILLS[kind], seconds=seconds)
+        assert_same_tables(tables_of(settings), expected)
+        assert not list(settings.state.rglob(".*.tmp"))
+        shutil.rmtree(settings.state)
+    with_lines = "".join(f"\n  {count:4d} {where}" for where, count in hit.most_common())
+    print(f"\n{hit.total()} kill points of {kind} runs, {runs} runs finished after them; killed during{with_lines}")  # noqa: T201
+
+
+def _kill_until_it_ends(
+    children, settings: Settings, rng: random.Random, hit: Counter[str], *, wanted: int, seconds: float
+) -> None:
+    before, exit_code = finished_work(settings), None
+    while exit_code != 0:
+        by_write = rng.random() < 0.5
+        alone = hit.total() >= wanted
+        child = _start(children, settings, rng.randint(1, MOST_WRITES) if by_write and not alone else None)
+        child.join(timeout=None if by_write or alone else rng.uniform(0, seconds))
+        child.kill()
+        child.join()
+        exit_code = child.exitcode
+        assert exit_code in (0, -9), "a run ends well or is killed"
+        assert_nothing_is_half_written(settings)
+        after = finished_work(settings)
+        assert_nothing_was_lost(before, after)
+        before = after
+        if exit_code:
+            hit[_next_asset(after)] += 1
+
+
+def _start(children, settings: Settings, number: int | None):
+    child = children.Process(target=run_until_write, args=(settings, number))
+    child.start()
+    return child
+
+
+def _next_asset(finished: dict) -> str:
+    """The first asset, in the order of the graph, of which nothing or not all is finished."""
+    done = {asset for asset, _ in finished}
+    return next((asset for asset in RECIPES if asset not in done), "the end")

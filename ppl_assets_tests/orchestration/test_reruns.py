@@ -1,0 +1,155 @@
+"""What each change of a study makes anew, run by run: all that it must, and nothing else.
+
+On text, models and tasks that are scored for real (`scored_study`), so slow: `make test-faults` runs it.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tokenizers
+import torch
+
+from ppl_assets.orchestration import provenance
+from ppl_assets.orchestration.runner import run_stale
+from ppl_assets.orchestration.workspace import Workspace
+from ppl_assets.settings import Settings
+from ppl_assets_tests.orchestration.test_runner import Silent, ran_without_error, settings_of
+from ppl_assets_tests.scored_study import MODELS, write_model, write_scored_study
+
+pytestmark = pytest.mark.slow
+
+# What follows when a model's losses or errors change, or there is another set of models.
+DECISION = {
+    "benchmark_errors",
+    "correlation_estimates",
+    "signal_gate",
+    "rank_prediction",
+    "pretraining_mixture",
+    "cost_ledger",
+    "warehouse_file",
+    "selection_report",
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DAGSTER_HOME", raising=False)
+        torch.set_num_threads(1)
+        settings = settings_of(write_scored_study(tmp_path_factory.mktemp("finished")))
+        outcomes = run_stale(settings, select=None, display=Silent(), workers=1)
+        assert [outcome.error for outcome in outcomes if outcome.error] == []
+        yield settings
+
+
+@pytest.fixture
+def settings(finished, tmp_path) -> Settings:
+    """The study and what was computed of it, at a place of their own: the models' folders did not move."""
+    shutil.copytree(finished.state, tmp_path / "state")
+    return Settings(state=tmp_path / "state", study=finished.study)
+
+
+def partitions(asset: str, models: tuple[str, ...] = MODELS) -> set[str]:
+    return {f"{asset}[{slug}]" for slug in models}
+
+
+def replace(before: str, after: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        study = folder / "study.yaml"
+        assert before in study.read_text()
+        study.write_text(study.read_text().replace(before, after))
+
+    return change
+
+
+def another_revision(folder: Path) -> None:
+    write_model(folder / "beta", seed=7)
+
+
+def another_tokenizer(folder: Path) -> None:
+    """The same model under a tokenizer that knows one pair of letters as a token."""
+    path = folder / "beta" / "tokenizer.json"
+    tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    vocabulary = {token: id for token, id in tokenizer.get_vocab().items() if id < 256}
+    tokenizer.model = tokenizers.models.BPE(vocabulary | {"th": 258}, [("t", "h")])
+    tokenizer.save(str(path))
+
+
+CHANGES = {
+    "a model's revision": (
+        another_revision,
+        {"model_registry"}
+        | partitions("chunk_logliks", ("beta",))
+        | partitions("domain_logliks", ("beta",))
+        | partitions("benchmark_scores", ("beta",))
+        | DECISION,
+    ),
+    "a model's tokenizer": (
+        another_tokenizer,
+        {"model_registry"}
+        | partitions("chunk_logliks", ("beta",))
+        | partitions("domain_logliks", ("beta",))
+        | partitions("benchmark_scores", ("beta",))
+        | DECISION,
+    ),
+    "the corpus sample": (
+        replace("pages_per_domain: 4}", "pages_per_domain: 3}"),
+        {"domain_catalog", "corpus_pages", "corpus_chunks", "benchmark_tasks"}
+        | partitions("chunk_logliks")
+        | partitions("domain_logliks")
+        | DECISION,
+    ),
+    "a benchmark": (
+        replace("items: 6", "items: 5"),
+        {"benchmark_tasks"} | partitions("benchmark_scores") | DECISION,
+    ),
+    "a scoring setting": (
+        replace("mixture: {keep: 0.5}", "mixture: {keep: 0.5}\nscoring: {max_context: 32}"),
+        partitions("chunk_logliks") | partitions("domain_logliks") | DECISION,
+    ),
+    "nothing that counts": (replace("name: scored", "# A comment.\nname: scored"), set()),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_reruns_exactly_what_depends_on_it(finished, tmp_path, name):
+    change, expected = CHANGES[name]
+    folder = Path(finished.study).parent
+    kept = tmp_path / "kept"
+    shutil.copytree(folder, kept, ignore=shutil.ignore_patterns("state"))
+    state = tmp_path / "state"
+    shutil.copytree(finished.state, state)
+    settings = Settings(state=state, study=finished.study)
+    try:
+        change(folder)
+        assert set(ran_without_error(settings)) == expected
+        assert ran_without_error(settings) == {}
+    finally:
+        shutil.copytree(kept, folder, dirs_exist_ok=True)
+
+
+def test_scoring_code_that_gives_the_same_numbers_is_run_again_and_stops_there(settings, monkeypatch):
+    monkeypatch.setattr(provenance, "_SCORING_CODE", "next")
+    assert set(ran_without_error(settings)) == partitions("chunk_logliks") | partitions("domain_logliks")
+
+
+def test_a_model_that_leaves_and_comes_back_is_scored_anew(finished, settings):
+    folder = Path(finished.study).parent
+    study = folder / "study.yaml"
+    with_all = study.read_text()
+    (line,) = (line for line in with_all.splitlines(keepends=True) if "slug: delta" in line)
+    try:
+        study.write_text(with_all.replace(line, ""))
+        without = ran_without_error(settings)
+        assert set(without) == {"model_registry"} | DECISION
+        for table in ("chunk_logliks", "domain_logliks", "benchmark_scores"):
+            assert "delta" not in Workspace(settings).lake.partitions(table)
+    finally:
+        study.write_text(with_all)
+    anew = {f"{asset}[delta]" for asset in ("chunk_logliks", "domain_logliks", "benchmark_scores")}
+    assert set(ran_without_error(settings)) == {"model_registry"} | anew | DECISION
+    footer = Workspace(settings).lake.footer("chunk_logliks", "delta")
+    assert footer is not None
+    assert footer.cost["tokens"] > 0, "scored, not resurrected"
