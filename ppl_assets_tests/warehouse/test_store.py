@@ -87,7 +87,7 @@ def test_a_missing_and_a_broken_part_are_told_by_address(lake, address):
     lake.write("benchmark_scores", SCORES, fingerprint="f", partition="a")
     _truncate(lake, address)
     assert lake.footer("benchmark_scores", "a") is None
-    with pytest.raises(InputError, match=r"model=a/part\.parquet: not a readable Parquet file"):
+    with pytest.raises(InputError, match=r"model=a/part\.parquet: damaged, its bytes are not those that were written"):
         lake.read("benchmark_scores", "a")
 
 
