@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fasttext
 import polars as pl
 import pytest
 import torch
@@ -17,6 +16,7 @@ import torch
 from ppl_assets.corpus import read_pages, rows
 from ppl_assets.errors import InputError
 from ppl_assets.filtering.classifier import Classifier
+from ppl_assets.filtering.fasttext_process import train_in_process
 from ppl_assets.filtering.normalization import Normalization
 from ppl_assets.likelihood import load_model
 from ppl_assets.orchestration.step import preview
@@ -101,7 +101,7 @@ def test_only_the_warehouse_speaks_sql() -> None:
 
 
 def test_no_process_is_started_through_a_shell() -> None:
-    shells = re.compile(r"shell\s*=\s*True|os\.system|os\.popen|getoutput|\beval\(|\bexec\(")
+    shells = re.compile(r"shell\s*=\s*True|os\.system|os\.popen|getoutput|(?<![.\w])(eval|exec)\(")
     assert [str(path) for path in SOURCES if shells.search(path.read_text())] == []
 
 
@@ -197,17 +197,17 @@ def test_a_line_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch) -> No
         folder=tmp_path,
     )
     monkeypatch.setattr(rows, "_MOST_LINE_BYTES", 1_000_000)
-    with pytest.raises(InputError, match=r"pages.jsonl.gz, line 1: more than 1,000,000 bytes, expected one page"):
+    with pytest.raises(InputError, match=r"pages.jsonl.gz, line 1: over 1,000,000 bytes, expected one page"):
         list(read_pages(study))
 
 
 @pytest.fixture(scope="module")
 def filter_file(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("filter")
-    lines = [f"__label__include water {i}\n__label__exclude fire {i}\n" for i in range(20)]
+    lines = [f"__label__include water {i}\n__label__exclude fire {i}\n" for i in range(200)]
     (folder / "pages.txt").write_text("".join(lines))
-    model = fasttext.train_supervised(str(folder / "pages.txt"), dim=4, bucket=50, epoch=1, thread=1, verbose=0)
-    model.save_model(str(folder / "model.bin"))
+    options = {"dim": 4, "bucket": 50, "wordNgrams": 2, "epoch": 1, "lr": 0.05, "thread": 1, "seed": 0, "verbose": 0}
+    train_in_process(folder / "pages.txt", folder / "model.bin", options)
     return folder / "model.bin"
 
 

@@ -270,9 +270,7 @@ def _lines(path: Path) -> Iterator[bytes]:
             while line := file.readline(_MOST_LINE_BYTES + 1):
                 number += 1
                 if len(line) > _MOST_LINE_BYTES:
-                    raise InputError(
-                        f"{path}, line {number}: over {_MOST_LINE_BYTES:,} bytes, expected a page per line"
-                    )
+                    raise InputError(f"{path}, line {number}: over {_MOST_LINE_BYTES:,} bytes, expected one page")
                 yield line
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         raise InputError(f"{path}, after line {number}: cut off or unreadable: {error}") from error

@@ -38,8 +38,8 @@ def test_long_losses_take_slug_source_and_family_from_the_model(tmp_path: Path) 
     rows = read_bpb(write(tmp_path, BPB))
     assert rows.schema == TABLES["imported_bpb"].polars_schema
     assert rows.rows() == [
-        ("org-a-1", "one", "org/A-1", None, "x.org", 34.657, 20, 100, 0.5),
-        ("org-a-1", "one", "org/A-1", None, "y.org", None, None, None, 1.5),
+        ("org-a-1", "one", "org/A-1", None, "x.org", 34.657, 20, 100, 0.5, None),
+        ("org-a-1", "one", "org/A-1", None, "y.org", None, None, None, 1.5, None),
     ]
     without_family = read_bpb(write(tmp_path, "model,domain,bpb\nOrg/A-1_step7,x,1\nmine,x,2\n"))
     assert without_family.select("slug", "family", "source", "revision").rows() == [
