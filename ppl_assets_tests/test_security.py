@@ -15,8 +15,7 @@ import torch
 
 from ppl_assets.corpus import read_pages, rows
 from ppl_assets.errors import InputError
-from ppl_assets.filtering.classifier import Classifier
-from ppl_assets.filtering.fasttext_process import train_in_process
+from ppl_assets.filtering.classifier import Classifier, ClassifierSettings, train_classifier
 from ppl_assets.filtering.normalization import Normalization
 from ppl_assets.likelihood import load_model
 from ppl_assets.orchestration.step import preview
@@ -24,6 +23,7 @@ from ppl_assets.registry import matrices
 from ppl_assets.registry.matrices import read_bpb, slug_of
 from ppl_assets.study.loading import parse_study
 from ppl_assets.warehouse import Lake, published_tables
+from ppl_assets_tests.filtering.worlds import labelled_pages
 from ppl_assets_tests.orchestration.test_runner import ran_without_error, settings_of
 from ppl_assets_tests.scored_study import write_model
 from ppl_assets_tests.studies import imported_tables, write_import_study
@@ -204,10 +204,10 @@ def test_a_line_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch) -> No
 @pytest.fixture(scope="module")
 def filter_file(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("filter")
-    lines = [f"__label__include water {i}\n__label__exclude fire {i}\n" for i in range(200)]
-    (folder / "pages.txt").write_text("".join(lines))
-    options = {"dim": 4, "bucket": 50, "wordNgrams": 2, "epoch": 1, "lr": 0.05, "thread": 1, "seed": 0, "verbose": 0}
-    train_in_process(folder / "pages.txt", folder / "model.bin", options)
+    pages = labelled_pages()
+    texts, labels = pages["text"].to_list(), pages["label"].to_numpy()
+    small = ClassifierSettings(dimension=8, buckets=5000, min_count=1)
+    train_classifier(texts, labels, folder / "model.bin", settings=small, normalization=Normalization())
     return folder / "model.bin"
 
 
