@@ -663,7 +663,7 @@ _TABLES = (
                 TEXT,
                 "language or group (share of tokens that changed it, 0 to 1); length (mean tokens of a page over the "
                 "pool's, in doublings); concentration (the largest domain's share of tokens, less its share of the "
-                "pool); duplication (share of pages that nearly repeat another, less the pool's)",
+                "pool); duplication (share of pages that nearly repeat another of the pool, less the pool's)",
             ),
             Column("value", REAL, "its value"),
             Column("warn", REAL, "from here on, in either direction, it is worth a warning", nullable=True),

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import get_args
 
 import duckdb
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 from ppl_assets.likelihood import load_model, score_texts
 from ppl_assets.schema import TABLES
 from ppl_assets.study import embedded_text
+from ppl_assets.study.schema import Arm
 from ppl_assets.warehouse import Lake
 from ppl_assets_tests.reader import follow
 
@@ -131,6 +133,36 @@ def test_two_targets_combine_under_a_floor_that_binds_and_is_priced(demo, tmp_pa
     assert all(share >= 0.3 - 1e-9 for share in on_prose.values())
     floor = prices.filter((pl.col("target") == "code") & pl.col("rule").str.starts_with("floor of"))
     assert floor["price"].item() > 0
+
+
+def test_the_page_filter_knows_sites_it_has_not_seen_and_every_arm_fills_the_budget(demo):
+    state, _, _ = demo
+    with duckdb.connect(str(state / "warehouse.duckdb"), read_only=True) as warehouse:
+        metrics = {
+            (target, metric): value
+            for target, metric, value in warehouse.sql(
+                "SELECT target, metric, value FROM filter_metrics WHERE slice = 'all'"
+            ).fetchall()
+        }
+        arms = warehouse.sql(
+            "SELECT s.target, s.arm, s.budget, s.tokens, s.pages, sum(p.tokens), count(*), max(p.tokens) "
+            "FROM selections s JOIN selected_pages p USING (target, arm) GROUP BY ALL"
+        ).fetchall()
+        own = warehouse.sql(
+            "SELECT target, sum(tokens) FILTER (domain LIKE '%/' || target) / sum(tokens) FROM selected_pages "
+            "WHERE arm = 'ours' GROUP BY target"
+        ).fetchall()
+    for target in ("code", "prose"):
+        assert metrics[target, "roc_auc"] > 0.9
+        assert metrics[target, "precision_at_budget"] >= 0.8
+    assert {(target, arm) for target, arm, *_ in arms} == {
+        (target, arm) for target in ("code", "prose") for arm in get_args(Arm)
+    }
+    for target, arm, budget, tokens, pages, selected, count, largest in arms:
+        assert (tokens, pages) == (selected, count), (target, arm)
+        assert budget <= tokens < budget + largest, (target, arm)
+    # The positive control, for pages: what is chosen is the target's own kind of text.
+    assert dict(own) == {"code": pytest.approx(1, abs=0.05), "prose": pytest.approx(1, abs=0.05)}
 
 
 def test_the_study_that_init_writes_is_the_demo_and_finds_its_results_current(demo, tmp_path):

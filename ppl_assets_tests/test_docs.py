@@ -24,6 +24,7 @@ from ppl_assets.settings import Settings
 from ppl_assets.study import embedded_text
 from ppl_assets.warehouse import Lake
 from ppl_assets_tests.export.test_formats import mixture_table
+from ppl_assets_tests.filtering.selections import make_world, write_source, write_study
 from ppl_assets_tests.orchestration.test_runner import run
 from ppl_assets_tests.reader import ROOT, bare, blocks, follow, prose
 from ppl_assets_tests.registry.hub import address_of, serve_hub, tiny_model
@@ -101,9 +102,22 @@ def _with_texts(folder: Path) -> None:
     (folder / "texts.txt").write_text("The first text.\nAnother one, a little longer.\nÜber allen Gipfeln ist Ruh.\n")
 
 
+def _with_a_filter(folder: Path) -> None:
+    """A page filter as the demo leaves one, and a pool of pages in Parquet."""
+    write_source(folder)
+    world = make_world(folder, write_study(folder, arms=("ours",)))
+    (folder / "filters" / "good").rename(folder / "filters" / "code")
+    (folder / ".ppl").mkdir()
+    (folder / "filters").rename(folder / ".ppl" / "filters")
+    (folder / "pool").mkdir()
+    pages = world.lake.read("pages", "training").select("text", id="page_id")
+    pages.write_parquet(folder / "pool" / "pages.parquet")
+
+
 # What a reader has before a page, where it is not a study of one's own.
 BEFORE: dict[str, Callable[[Path], None]] = {
     "README.md": _as_after_the_demo,
+    "filtering.md": _with_a_filter,
     "retirement.md": _with_example_com,
     "report.md": _with_example_com,
     "likelihood.md": _with_texts,

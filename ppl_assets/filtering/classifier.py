@@ -145,11 +145,11 @@ class Classifier:
         lines = [self.normalization.line(text) for text in texts]
         # The lower-level call takes bytes: text would be encoded a second time.
         names, probabilities = self.model.f.multilinePredict(lines, 2, 0.0, "strict")
-        include_P = np.empty(len(lines))
-        exclude_P = np.empty(len(lines))
-        for page, ((best, _), (high, low)) in enumerate(zip(names, probabilities, strict=True)):
-            include_P[page], exclude_P[page] = (high, low) if best == INCLUDE else (low, high)
-        return _log(include_P) - _log(exclude_P)
+        # The likelier label comes first.
+        likelier_P2 = np.array(probabilities, dtype=np.float64).reshape(len(lines), 2)
+        included_P = np.array([first == INCLUDE for first, _ in names], dtype=bool)
+        over_P = _log(likelier_P2[:, 0]) - _log(likelier_P2[:, 1])
+        return np.where(included_P, over_P, -over_P)
 
     def score(self, texts: Sequence[str]) -> np.ndarray:
         """P(include) of each text, uncalibrated: an order of preference."""

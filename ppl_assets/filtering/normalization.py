@@ -39,14 +39,20 @@ class Normalization:
         if self.unicode_form != "none":
             text = unicodedata.normalize(self.unicode_form, text)
         encoded = text.encode("utf-8", "replace")
-        return _without_markers(_LINE_SEPARATORS.sub(b" ", _C1_CONTROLS.sub(b" ", encoded)))
+        # Their first byte is rare, and looking for it costs a fifth of looking for them.
+        if b"\xc2" in encoded:
+            encoded = _C1_CONTROLS.sub(b" ", encoded)
+        if b"\xe2\x80" in encoded:
+            encoded = _LINE_SEPARATORS.sub(b" ", encoded)
+        return _without_markers(encoded)
 
 
 def _without_markers(encoded: bytes) -> bytes:
     """No control character, nothing that fastText reads as a label or as the end of a line, and then its end."""
     spaced = encoded.translate(_CONTROLS_TO_SPACES)
-    if b"__label__" in spaced:
+    # One byte is found six times as fast as several: most pages have neither.
+    if b"_" in spaced and b"__label__" in spaced:
         spaced = spaced.replace(b"__label__", b"__label ")
-    if b"</s>" in spaced:
+    if b"<" in spaced and b"</s>" in spaced:
         spaced = spaced.replace(b"</s>", b"< /s>")
     return spaced + b"\n"

@@ -5,8 +5,9 @@ is one number per target and arm, held against the study's bounds. Beyond the fi
 second the selection is not published.
 
 Repetition is told by the pages' sketches, the smallest hash of their runs of 64 bytes: two pages share it with a chance
-that is the Jaccard similarity of their runs, so it counts copies and near copies. Of a large pool the pages of some
-sketches stand for all; copies have one sketch, so they are kept or left out together.
+that is the Jaccard similarity of their runs, so it counts near copies (word for word each text is in the pool once). A
+page of a selection counts where another page of the pool is like it, chosen or not: a random selection then repeats as
+much as the pool. Of a large pool the pages of some sketches stand for all; near copies are looked at together.
 """
 
 from collections import Counter
@@ -34,8 +35,7 @@ class Profile:
     tokens_by: dict[str, Counter[str]] = field(
         default_factory=lambda: {name: Counter() for name in ("language", "domain_group", "domain")}
     )
-    sketches: set[int] = field(default_factory=set)
-    sketched: int = 0
+    sketches: Counter[int] = field(default_factory=Counter)
 
     @classmethod
     def of_pool(cls, pool_pages: int) -> "Profile":
@@ -49,14 +49,12 @@ class Profile:
         for name, counter in self.tokens_by.items():
             shares = pages.group_by(pl.col(name).fill_null("not stated")).agg(pl.sum("tokens"))
             counter.update(dict(shares.iter_rows()))
-        looked_at = pages.filter(pl.col("sketch") % self.one_in == 0)["sketch"]
-        self.sketched += looked_at.len()
-        self.sketches |= set(looked_at)
+        self.sketches.update(pages.filter(pl.col("sketch") % self.one_in == 0)["sketch"])
 
-    @property
-    def repeated(self) -> float:
-        """Share of pages whose sketch an earlier page has."""
-        return 1 - len(self.sketches) / self.sketched if self.sketched else 0.0
+    def repeated_in(self, pool: "Profile") -> float:
+        """Share of pages whose sketch more than one page of the pool has."""
+        repeated = sum(count for sketch, count in self.sketches.items() if pool.sketches[sketch] > 1)
+        return repeated / max(self.sketches.total(), 1)
 
     def shares(self, name: str) -> dict[str, float]:
         """Share of the tokens by value of a column."""
@@ -74,7 +72,7 @@ def shifts(selection: Profile, pool: Profile) -> dict[str, float]:
         "group": _distance(selection.shares("domain_group"), pool.shares("domain_group")),
         "length": float(np.log2((selection.tokens / selection.pages) / (pool.tokens / pool.pages))),
         "concentration": domains[largest] - of_pool[largest],
-        "duplication": selection.repeated - pool.repeated,
+        "duplication": selection.repeated_in(pool) - pool.repeated_in(pool),
     }
 
 

@@ -499,7 +499,7 @@ _RECIPES = (
     Recipe(
         asset="selected_pages",
         tables=("selections", "selection_shifts"),
-        code_version="2",
+        code_version="3",
         applies=lambda workspace: workspace.study.filter is not None,
         inputs=_selected,
         shards=_selected_shards,

@@ -451,7 +451,7 @@ class ShiftBounds(Section):
     )
     duplication: Bound = Field(
         default=Bound(warn=0.05),
-        description="share of near-duplicate pages in a sample, less that of the pool's sample",
+        description="share of pages that nearly repeat another of the pool, less the pool's",
     )
 
 

@@ -13,7 +13,7 @@ POOL = pl.DataFrame(
         "domain_group": ["web", "web", "web", "books"],
         "domain": ["a", "b", "a", "c"],
         "tokens": [100, 100, 100, 100],
-        "sketch": [1, 2, 3, 4],
+        "sketch": [1, 1, 3, 4],
     }
 )
 
@@ -36,7 +36,7 @@ def test_each_measure_says_what_it_says():
             "domain_group": ["web", "web"],
             "domain": ["a", "a"],
             "tokens": [300, 100],
-            "sketch": [7, 7],
+            "sketch": [1, 1],
         }
     )
     found = shifts(profile(selection), profile(POOL))
@@ -46,7 +46,7 @@ def test_each_measure_says_what_it_says():
             "group": 0.25,
             "length": 1.0,  # 200 tokens a page, against 100
             "concentration": 0.5,  # all of a, against a half
-            "duplication": 0.5,  # one of two repeats the other, against none
+            "duplication": 0.5,  # all have their like in the pool, against a half
         }
     )
 
@@ -54,8 +54,18 @@ def test_each_measure_says_what_it_says():
 def test_of_a_large_pool_copies_are_looked_at_together_or_not_at_all():
     copies = pl.concat([POOL.with_columns(sketch=pl.lit(number, pl.Int64)) for number in range(50)])
     looked_at = profile(copies, one_in=5)
-    assert looked_at.sketched == 40
-    assert looked_at.repeated == pytest.approx(0.75)
+    assert looked_at.sketches.total() == 40
+    assert looked_at.repeated_in(looked_at) == 1.0
+
+
+def test_a_part_of_the_pool_at_random_repeats_as_much_as_the_pool():
+    near = pl.Series([number // 2 if number < 100 else number for number in range(1000)])
+    pool = pl.concat([POOL[:1]] * 1000).with_columns(sketch=near)
+    part = pool.sample(fraction=0.3, seed=0)
+    found = shifts(profile(part), profile(pool))
+    # A tenth has its like in the pool; of 300 drawn, three standard errors are 0.05.
+    assert profile(pool).repeated_in(profile(pool)) == 0.1
+    assert abs(found["duplication"]) < 0.05
 
 
 def test_beyond_its_bounds_a_selection_warns_or_is_withheld_in_either_direction():
