@@ -14,6 +14,7 @@ import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -162,6 +163,7 @@ class _Scorer:
         self._eligible = eligible_split(scoring.study)
         self._split = split_function(corpus_of(scoring.study).splits, scoring.study.seed)
         self._counter = reference_counter(scoring.study)
+        self._decide = lru_cache(maxsize=2**16)(partial(decide_policy, scoring.study.policy))
 
     def shards(self, part: str, key: str, fingerprint: str) -> Iterator[int]:
         """Write the shards of a part that are not there yet; yields the pages of each."""
@@ -200,9 +202,9 @@ class _Scorer:
     def _is_usable(self, page: Page | Rejection) -> bool:
         if isinstance(page, Rejection):
             return False
-        study = self._scoring.study
-        action, _ = decide_policy(study.policy, page.domain, page.license, page.language, page.maker)
-        return action == "allow" and length_reason(len(page.text.encode("utf-8")), corpus_of(study)) is None
+        action, _ = self._decide(page.domain, page.license, page.language, page.maker)
+        n_bytes = len(page.text.encode("utf-8"))
+        return action == "allow" and length_reason(n_bytes, corpus_of(self._scoring.study)) is None
 
     def _scores_of(self, pages: list[Page], splits: list[str]) -> list[list[float] | None]:
         """What each method says of each page that may be selected, in the order of the methods."""

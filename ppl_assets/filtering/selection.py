@@ -163,8 +163,8 @@ def domain_caps(study: Study, domains: pl.DataFrame) -> dict[str, float]:
     """Most tokens that a domain may give, where the study allows less than all of it; each text is taken once."""
     names = domains["domain"].to_list()
     epochs = dict.fromkeys(names, study.mixture.max_epochs) | epochs_by_domain(study.mixture, names)
-    held = dict(domains.select("domain", "tokens").iter_rows())
-    return {name: allowed * held[name] for name, allowed in epochs.items() if allowed < 1}
+    held = dict(domains.filter(pl.col("tokens").is_not_null()).select("domain", "tokens").iter_rows())
+    return {name: allowed * held[name] for name, allowed in epochs.items() if allowed < 1 and name in held}
 
 
 def thresholds(

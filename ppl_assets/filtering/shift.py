@@ -86,7 +86,7 @@ def shift_rows(target: str, arm: str, found: dict[str, float], bounds: ShiftBoun
             "value": found[measure],
             "warn": bound.warn,
             "block": bound.block,
-            "verdict": _verdict(found[measure], bound),
+            "verdict": _verdict(measure, found[measure], bound),
         }
         for measure, bound in _bounds(bounds)
     ]
@@ -105,10 +105,12 @@ def _bounds(bounds: ShiftBounds) -> Iterator[tuple[str, Bound]]:
         yield measure, getattr(bounds, measure)
 
 
-def _verdict(value: float, bound: Bound) -> str:
-    if bound.block is not None and abs(value) > bound.block:
+def _verdict(measure: str, value: float, bound: Bound) -> str:
+    # Shorter pages are as much of a shift as longer ones; less concentration or repetition is none to warn of.
+    size = abs(value) if measure == "length" else value
+    if bound.block is not None and size > bound.block:
         return "block"
-    return "warn" if bound.warn is not None and abs(value) > bound.warn else "within"
+    return "warn" if bound.warn is not None and size > bound.warn else "within"
 
 
 def _distance(one: dict[str, float], other: dict[str, float]) -> float:

@@ -166,7 +166,7 @@ def written(speeds: dict[str, dict[str, float]], runs: list[dict[str, float]]) -
             f"- cores: {len(os.sched_getaffinity(0))}; load average while it ran: {load:.1f}; CPU seconds are used",
             f"- python {platform.python_version()}, fasttext-numpy2-wheel {version('fasttext-numpy2-wheel')}",
             "",
-            "Scoring, one thread, MB of text per CPU second: ours from text as it is, fastText's from lines made of it.",
+            "Scoring, one thread, MB of text per CPU second: ours from text as it is, fastText's from its lines.",
             "",
             "| text | ours | fastText's C++ predict | ratio |",
             "|---|---|---|---|",

@@ -68,9 +68,9 @@ def test_a_part_of_the_pool_at_random_repeats_as_much_as_the_pool():
     assert abs(found["duplication"]) < 0.05
 
 
-def test_beyond_its_bounds_a_selection_warns_or_is_withheld_in_either_direction():
+def test_beyond_its_bounds_a_selection_warns_or_is_withheld():
     bounds = ShiftBounds(language=Bound(warn=0.3), length=Bound(warn=0.5, block=1.0), concentration=Bound())
-    found = {"language": 0.4, "group": 0.9, "length": -1.2, "concentration": 0.99, "duplication": 0.0}
+    found = {"language": 0.4, "group": 0.9, "length": -1.2, "concentration": 0.99, "duplication": -0.5}
     rows = shift_rows("t", "ours", found, bounds)
     assert dict(rows.select("measure", "verdict").iter_rows()) == {
         "language": "warn",
