@@ -42,27 +42,30 @@ def mixture_chart(rows: pl.DataFrame) -> Spec:
         "Share of the mixture per domain, next to its share of the pool and its cap",
         shown,
         height=_height(shown.height, 18),
-        layer=[
-            {
-                "mark": {"type": "bar", "height": {"band": 0.7}},
-                "encoding": {"x": {"field": "weight", **x}, "color": _decisions(shown), "tooltip": tooltip},
-            },
-            {
-                "mark": {"type": "tick", "clip": True, "thickness": 2, "size": 14, "color": "#c4513b"},
-                "encoding": {"x": {"field": "cap", **x}, "tooltip": tooltip},
-            },
-            {
-                "mark": {
-                    "type": "point",
-                    "shape": "diamond",
-                    "size": 60,
-                    "color": ORANGE,
-                    "strokeWidth": 2.5,
-                    "filled": False,
+        layer=_with_values(
+            shown,
+            [
+                {
+                    "mark": {"type": "bar", "height": {"band": 0.7}},
+                    "encoding": {"x": {"field": "weight", **x}, "color": _decisions(shown), "tooltip": tooltip},
                 },
-                "encoding": {"x": {"field": "pool", **x}, "tooltip": tooltip},
-            },
-        ],
+                {
+                    "mark": {"type": "tick", "clip": True, "thickness": 2, "size": 14, "color": "#c4513b"},
+                    "encoding": {"x": {"field": "cap", **x}, "tooltip": tooltip},
+                },
+                {
+                    "mark": {
+                        "type": "point",
+                        "shape": "diamond",
+                        "size": 60,
+                        "color": ORANGE,
+                        "strokeWidth": 2.5,
+                        "filled": False,
+                    },
+                    "encoding": {"x": {"field": "pool", **x}, "tooltip": tooltip},
+                },
+            ],
+        ),
         encoding={"y": _domains()},
     )
 
@@ -77,16 +80,19 @@ def estimate_chart(rows: pl.DataFrame) -> Spec:
         "Estimate of each domain with its interval",
         shown,
         height=_height(shown.height, 18),
-        layer=[
-            {
-                "mark": {"type": "rule", "strokeWidth": 2, "color": GREY},
-                "encoding": {"x": {"field": "ci_low", **x}, "x2": {"field": "ci_high"}, "tooltip": tooltip},
-            },
-            {
-                "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1},
-                "encoding": {"x": {"field": "estimate", **x}, "color": _decisions(shown), "tooltip": tooltip},
-            },
-        ],
+        layer=_with_values(
+            shown,
+            [
+                {
+                    "mark": {"type": "rule", "strokeWidth": 2, "color": GREY},
+                    "encoding": {"x": {"field": "ci_low", **x}, "x2": {"field": "ci_high"}, "tooltip": tooltip},
+                },
+                {
+                    "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1},
+                    "encoding": {"x": {"field": "estimate", **x}, "color": _decisions(shown), "tooltip": tooltip},
+                },
+            ],
+        ),
         encoding={"y": _domains()},
     )
 
@@ -364,6 +370,11 @@ def _chart(description: str, frame: pl.DataFrame, **parts: Any) -> Spec:
         "axisX": {"labelOverlap": "greedy", "labelSeparation": 4},  # narrow screens
     }
     return spec | parts
+
+
+def _with_values(frame: pl.DataFrame, layers: list[Spec]) -> list[Spec]:
+    """The layers that have something to draw, or the last one: an empty one is a picture without a name to a reader."""
+    return [layer for layer in layers if frame[layer["encoding"]["x"]["field"]].count()] or layers[-1:]
 
 
 def _error_scale(models: pl.DataFrame) -> Spec:

@@ -1,8 +1,10 @@
 """The page as a browser without a network opens it: no console message, no sideways scrolling, usable by everybody."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import axe_playwright_python
+import polars as pl
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -28,10 +30,12 @@ def browser():
 
 def worlds() -> dict[str, ReportData]:
     known = {"drawn": drawn_world(targets=("qa", "code", "prose"), combine=("mean", "max_min"))}
+    small = drawn_world(targets=("qa",))
+    known["unsized"] = replace(small, domains=small.domains.with_columns(tokens=pl.lit(None, pl.Int64)))
     return known | ({"published": published_world()} if PUBLISHED.exists() else {})
 
 
-@pytest.fixture(scope="module", params=["drawn", "published"])
+@pytest.fixture(scope="module", params=["drawn", "unsized", "published"])
 def page_file(request, tmp_path_factory) -> Path:
     world = worlds().get(request.param)
     if world is None:

@@ -289,6 +289,21 @@ def test_every_chart_compiles(page):
         assert vl_convert.vegalite_to_vega(chart, show_warnings=True)["marks"]
 
 
+def test_what_is_unknown_has_no_layer_in_a_chart(world):
+    blank = {name: pl.lit(None, pl.Float64) for name in ("ci_low", "ci_high")}
+    page = lxml.html.document_fromstring(
+        render(
+            replace(
+                world,
+                domains=world.domains.with_columns(tokens=pl.lit(None, pl.Int64)),
+                correlation_estimates=world.correlation_estimates.with_columns(**blank),
+            )
+        )
+    )
+    for name, shown in (("mixture-chart-0", {"weight", "cap"}), ("estimate-chart-0", {"estimate"})):
+        assert {layer["encoding"]["x"]["field"] for layer in charts_of(page)[name]["layer"]} == shown
+
+
 def test_names_that_look_like_markup_stay_text(world, page):
     shown = {element.text for element in page.xpath("//tbody//th")}
     assert set(world.domain_rows("code")["domain"].head(50)) <= shown
