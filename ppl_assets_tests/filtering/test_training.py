@@ -5,6 +5,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
 from ppl_assets.corpus.near_duplicates import jaccard, shingles
 from ppl_assets.errors import InputError
@@ -104,6 +105,23 @@ def test_held_out_measures_find_the_signal_and_pure_noise_is_at_chance(tmp_path)
     auc = measured.metrics.filter((pl.col("slice") == "all") & (pl.col("metric") == "roc_auc"))
     # A classifier that saw the held-out sites would be near 1; 16 sites of noise spread widely around 1/2.
     assert auc["value"][0] < 0.8
+
+
+def test_a_page_counts_by_how_sure_its_label_is_and_beside_it_as_any_other(tmp_path):
+    sure = {f"site{number}.org": [0.98, 0.45, 0.05, 0.6][number % 4] for number in range(12)}
+    pages = labelled_pages()
+    pages = pages.with_columns(label=pl.col("domain").replace_strict(sure, return_dtype=pl.Float64))
+    found = measure(pages, tmp_path, TRAINING, Budget(tokens=0.3 * pages["tokens"].sum(), pool={}))
+    values = dict(found.metrics.filter(pl.col("slice") == "all").select("metric", "value").iter_rows())
+    held_out = found.pages.filter(pl.col("probability").is_not_null())
+    label, logit, probability = (held_out[name].to_numpy() for name in ("label", "logit", "probability"))
+    positive, weight = label >= 0.5, np.abs(2 * label - 1)
+    assert values["roc_auc"] == pytest.approx(roc_auc_score(positive, logit, sample_weight=weight))
+    assert values["roc_auc_unweighted"] == pytest.approx(roc_auc_score(positive, logit))
+    chosen = probability >= 0.5
+    assert values["precision"] == pytest.approx(precision_score(positive, chosen, sample_weight=weight))
+    assert values["recall_unweighted"] == pytest.approx(recall_score(positive, chosen))
+    assert abs(values["roc_auc"] - values["roc_auc_unweighted"]) > 0.01
 
 
 def tables() -> dict[str, pl.DataFrame]:
