@@ -14,7 +14,7 @@ ui: $(VENV)/.installed
 test: $(VENV)/.installed-test lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
-# Processes killed at 220 random points, disks filled, clocks set, and every kind of change; some ten minutes. It prints
+# Processes killed at 210 random points, disks filled, clocks set, and every kind of change; some ten minutes. It prints
 # how many kill points there were.
 test-faults: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -s ppl_assets_tests/faults ppl_assets_tests/orchestration/test_reruns.py

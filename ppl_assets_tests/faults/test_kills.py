@@ -26,7 +26,7 @@ from ppl_assets_tests.studies import write_import_study
 
 pytestmark = pytest.mark.slow
 
-KILLS = {"imported": 160, "scored": 60}
+KILLS = {"imported": 190, "scored": 20}
 WRITE_STUDY = {"imported": write_import_study, "scored": write_scored_study}
 # A whole run has some hundreds of writes. Within so many, and so much of a whole run's time, a kill comes early in what
 # is left of a run or late, and leaves it further than it was.

@@ -240,3 +240,16 @@ def test_what_is_no_tokenizer_or_no_text_is_named() -> None:
         tokenize(byte_tokenizer(), "text")
     with pytest.raises(InputError, match=r"texts\[1\]: found int"):
         tokenize(byte_tokenizer(), ["text", 3])
+
+
+def test_a_text_that_the_tokenizer_fails_on_is_lossy_and_the_others_are_not_held_up() -> None:
+    """A word model without a token for unknown words raises for the whole batch at the first one that it meets."""
+    raw = tokenizers.Tokenizer(tokenizers.models.WordLevel({"known": 0, "words": 1, " ": 2}))
+    raw.pre_tokenizer = tokenizers.pre_tokenizers.Split(" ", "isolated")
+    raw.decoder = tokenizers.decoders.Fuse()
+    with pytest.raises(Exception, match="Missing"):
+        raw.encode_batch(["known words", "unknown"])
+    tokens = tokenize(raw, ["known words", "unknown words", "words", ""])
+    assert tokens.lossy.tolist() == [False, True, False, False]
+    assert tokens.tokens.tolist() == [3, 0, 1, 0]
+    assert tokens.bytes.tolist() == [11, 13, 5, 0]

@@ -1,5 +1,6 @@
 """The lake: whole parts or none, declared columns, footers that can be trusted."""
 
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -8,12 +9,13 @@ import sys
 from pathlib import Path
 
 import polars as pl
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ppl_assets.errors import InputError
-from ppl_assets.processes import is_running, temporary_path
+from ppl_assets.processes import alone, is_running, process_mark, temporary_path
 from ppl_assets.warehouse import Lake, data_version, remove_abandoned, replace_file
 
 SCORES = pl.DataFrame(
@@ -164,3 +166,26 @@ def test_a_process_that_ended_but_was_not_waited_for_counts_as_ended(tmp_path):
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert not is_running(mark)
     process.communicate()
+
+
+def test_a_process_is_known_again_after_the_clock_was_set(monkeypatch):
+    """The date of a process's beginning is its age, subtracted from a clock that may have been set since."""
+    mark = process_mark()
+    began = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: began(process) - 3600)
+    assert process_mark() == mark
+    assert is_running(mark)
+
+
+def test_a_lock_is_held_by_one_process_at_a_time_and_freed_when_it_is_killed(tmp_path):
+    code = (
+        "import sys, signal; from pathlib import Path; from ppl_assets.processes import alone\n"
+        "with alone(Path(sys.argv[1])):\n    print('held', flush=True); signal.pause()\n"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    with (tmp_path / "lock").open() as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    holder.kill()
+    with alone(tmp_path / "lock"):
+        holder.communicate()
