@@ -33,7 +33,7 @@ class Cluster:
         with (self.logs / f"{name}.log").open("w") as log:
             self.pods[name] = subprocess.Popen(
                 container["args"],
-                env=self.environment | stated,
+                env=self.environment | stated | {"HOSTNAME": name},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -2,7 +2,6 @@
 
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from ppl_assets_tests.test_ui import free_port
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def postgresql() -> Iterator[tuple[int, str]]:
     folder = Path(tempfile.mkdtemp(prefix="postgres"))
     # The server refuses to run as root.
     shutil.chown(folder, "postgres", "postgres")
-    password, port = secrets.token_hex(8), _free_port()
+    password, port = secrets.token_hex(8), free_port()
     (folder / "password").write_text(password)
     shutil.chown(folder / "password", "postgres")
 
@@ -44,12 +45,6 @@ def _binaries() -> Path:
     for found in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
         return found.parent
     return pytest.skip("PostgreSQL is absent")
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def _create_database(port: int, password: str) -> None:

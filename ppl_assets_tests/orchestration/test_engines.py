@@ -19,11 +19,13 @@ from ppl_assets_tests.orchestration.engines import (
     STUDY,
     Engine,
     commented_blocks,
+    k8s,
     materialize,
     write_home,
 )
 from ppl_assets_tests.orchestration.postgres import postgresql
 from ppl_assets_tests.orchestration.test_runner import run, settings_of
+from ppl_assets_tests.orchestration.web_ui import web_ui
 
 pytestmark = pytest.mark.slow
 
@@ -104,6 +106,23 @@ def launcher_of(engine: Engine) -> str:
     return subprocess.run(command, env=engine.environment, capture_output=True, text=True, check=True).stdout.strip()
 
 
+def test_a_backfill_of_the_web_ui_is_launched_on_kubernetes_and_runs_there(settings, tmp_path, monkeypatch):
+    """The daemon's launcher makes the pod of the run, and the executor in it the pod of the step."""
+    with k8s(settings, tmp_path) as engine:
+        with web_ui(engine, tmp_path / "ui.log") as server:
+            assert server.backfill("chunk_logliks", ["mail-step1"]) == "COMPLETED_SUCCESS"
+        assert is_current(Workspace(settings), "chunk_logliks", "mail-step1")
+        for variable, value in engine.environment.items():
+            monkeypatch.setenv(variable, value)
+        with open_instance() as instance:
+            (record,) = instance.get_run_records(dg.RunsFilter(tags={"dagster/partition": "mail-step1"}), limit=1)
+            said = messages(instance, record.dagster_run.run_id)
+        assert "[K8sRunLauncher] Kubernetes run worker job created" in said
+        run_pod, step_pod = engine.cluster.jobs.values()
+        assert not run_pod["spec"]["template"]["spec"]["containers"][0].get("resources")
+        assert step_pod["metadata"]["ownerReferences"][0]["name"] == run_pod["metadata"]["name"]
+
+
 def test_every_block_of_the_packaged_settings_is_tested():
     assert commented_blocks().keys() == {"storage", *LAUNCHERS.values()} - {"DefaultRunLauncher"}
 
@@ -153,9 +172,7 @@ def assert_one_at_a_time(spans: list[tuple[float, float]]) -> None:
 
 def messages(instance: dg.DagsterInstance, run_id: str) -> str:
     """What the log of a run says."""
-    return "\n".join(
-        record.event_log_entry.user_message or "" for record in instance.get_records_for_run(run_id).records
-    )
+    return "\n".join(record.event_log_entry.message for record in instance.get_records_for_run(run_id).records)
 
 
 def _processes_of_this_host(engine: Engine, instance: dg.DagsterInstance, runs: dict[str, str]) -> None:
