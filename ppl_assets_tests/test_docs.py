@@ -174,8 +174,13 @@ def test_the_continuous_integration_runs_the_tests():
 
 
 def test_the_make_target_of_the_ui_is_the_command_that_its_test_runs():
-    plan = subprocess.run(["make", "-n", "ui"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert plan.stdout.splitlines()[-1] == ".venv/bin/ppl-assets ui"
+    assert _planned("ui") == ".venv/bin/ppl-assets ui"
+
+
+def _planned(target: str) -> str:
+    """The last command that `make` would run; these tests may themselves run under `make`, which then says where."""
+    command = ["make", "--no-print-directory", "-n", target]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -259,8 +264,7 @@ class Loads(HTMLParser):
 def site(tmp_path_factory) -> Path:
     """The site, built as `make docs-build` does: a page outside the nav, or a link to nowhere, ends it."""
     site = tmp_path_factory.mktemp("site")
-    plan = subprocess.run(["make", "-n", "docs-build"], cwd=ROOT, capture_output=True, text=True, check=True)
-    command = shlex.split(plan.stdout.splitlines()[-1])
+    command = shlex.split(_planned("docs-build"))
     assert command[1:] == ["-m", "mkdocs", "build", "--strict"]
     built = subprocess.run([sys.executable, *command[1:], "--site-dir", site], cwd=ROOT, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
@@ -277,8 +281,7 @@ def test_the_site_builds_without_warnings_and_loads_nothing_from_a_network(site)
 
 @pytest.mark.slow
 def test_the_site_is_served_as_make_docs_does(tmp_path):
-    plan = subprocess.run(["make", "-n", "docs"], cwd=ROOT, capture_output=True, text=True, check=True)
-    arguments = shlex.split(plan.stdout.splitlines()[-1])[1:]
+    arguments = shlex.split(_planned("docs"))[1:]
     assert arguments == ["-m", "mkdocs", "serve"]
     port = free_port()
     with (tmp_path / "log").open("w") as log:

@@ -93,7 +93,8 @@ class Workers(Generic[Work]):
 
     def _idle(self) -> "_Worker[Work] | None":
         """A worker without work, a new one where there may be more, or None."""
-        self._workers = [worker for worker in self._workers if worker.process.is_alive()]
+        # One that died at its work stays until that is heard, or the work would be lost without a word.
+        self._workers = [each for each in self._workers if each.work is not None or each.process.is_alive()]
         idle = next((worker for worker in self._workers if worker.work is None), None)
         if idle is None and len(self._workers) < self.count:
             idle = _Worker(self._execute)

@@ -2,7 +2,6 @@
 
 import unicodedata
 
-import fasttext
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from ppl_assets.errors import InputError
 from ppl_assets.filtering import Classifier, ClassifierSettings, Normalization, train_classifier
+from ppl_assets.filtering.fasttext_process import train_in_process
 from ppl_assets.filtering.ngrams import deciding, influences
 from ppl_assets_tests.filtering.worlds import BAD, GOOD, drawn_text, labelled_pages
 
@@ -179,8 +179,8 @@ def test_labels_that_teach_nothing_are_refused(tmp_path, labels):
 
 def test_a_model_of_other_labels_is_refused(tmp_path):
     (tmp_path / "t.txt").write_text("__label__a x\n__label__b y\n")
-    model = fasttext.train_supervised(str(tmp_path / "t.txt"), dim=2, bucket=10, thread=1, verbose=0, minCount=1)
-    model.save_model(str(tmp_path / "m.bin"))
+    options = {"lr": 0.1, "dim": 2, "bucket": 10, "thread": 1, "verbose": 0, "minCount": 1}
+    train_in_process(tmp_path / "t.txt", tmp_path / "m.bin", options)
     with pytest.raises(InputError, match="include and exclude"):
         Classifier.load(tmp_path / "m.bin", Normalization())
     (tmp_path / "bad.bin").write_bytes(b"not a model")

@@ -213,7 +213,7 @@ def test_killed_at_random_moments_and_run_again_it_ends_in_the_same_tables(finis
 
 def _wait_for_new_parts(process: subprocess.Popen, lake: Path, known: set[Path], wanted: int) -> None:
     """Until `wanted` parts more than `known` are there, or the process has ended."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while process.poll() is None and len(set(lake.rglob("part.parquet")) - known) < wanted:
         assert time.monotonic() < deadline, "the run makes no progress"
 

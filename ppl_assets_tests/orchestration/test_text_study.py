@@ -101,7 +101,7 @@ def test_killed_while_it_trains_and_scores_it_ends_in_the_same_tables(finished, 
 
 def _wait_for_another(process: subprocess.Popen, state: Path, pattern: str) -> None:
     """Until one more path than at first matches, or the process has ended."""
-    before, deadline = set(state.glob(pattern)), time.monotonic() + 240
+    before, deadline = set(state.glob(pattern)), time.monotonic() + 600
     while process.poll() is None and not set(state.glob(pattern)) - before:
         assert time.monotonic() < deadline, f"no new {pattern}"
 

@@ -30,6 +30,7 @@ def evidence() -> Evidence:
     return Evidence(
         slugs=tuple(f"m{index:02d}" for index in range(MODELS)),
         families=tuple(f"f{index % FAMILIES}" for index in range(MODELS)),
+        kinds=("public",) * MODELS,
         params_M=np.full(MODELS, 1e9),
         domains=tuple(f"d{index}" for index in range(DOMAINS)),
         groups=("a", "a", "a", "b", "b", "b"),
