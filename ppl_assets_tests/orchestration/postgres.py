@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ppl_assets_tests.test_ui import free_port
+from ppl_assets_tests.web_ui import free_port
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ppl_assets_tests.orchestration.engines import SECONDS_TO_RUN, SECONDS_TO_START, Engine
-from ppl_assets_tests.test_ui import Server, free_port, select_nothing_for_a_moment
+from ppl_assets_tests.web_ui import Server, free_port, select_nothing_for_a_moment
 
 
 class BackfillServer(Server):
