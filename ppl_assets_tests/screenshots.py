@@ -21,7 +21,8 @@ def take(server: Server, report: Path, folder: Path) -> dict[str, str]:
     from playwright.sync_api import sync_playwright
 
     pages: dict[str, tuple[str, Callable[[Any], Any]]] = {
-        "lineage": (f"{server.url}/asset-groups", lambda page: page.get_by_text("warehouse_file").first),
+        # Groups of assets, which open on a click.
+        "lineage": (f"{server.url}/asset-groups", lambda page: page.get_by_text("publication").last),
         "partitions": (
             f"{server.url}/assets/domain_logliks?view=partitions",
             lambda page: page.get_by_text("Materialized").first,
