@@ -171,14 +171,15 @@ def _audited(data: ReportData, target: str) -> list[Risk]:
             sentence="Without that family of models the choice could be another; the table below names it.",
         )
     ]
-    if not chosen["pages"].count():
-        return found
+    return found + _audited_pages(chosen) if chosen["pages"].count() else found
+
+
+def _audited_pages(chosen: pl.DataFrame) -> list[Risk]:
+    """What the pages of the chosen domains say, where their text is at hand."""
     torn = _weight(chosen, pl.col("page_agreement") < DISAGREEING)
     overlapping = chosen.select((pl.col("weight") * pl.col("overlapping_share").fill_null(0.0)).sum()).item()
     changed = _weight(chosen, (pl.col("estimate_without_overlap") - pl.col("audited")).abs() > CHANGED)
-    unread = chosen["tasks_not_read"].drop_nulls()
-    return [
-        *found,
+    found = [
         Risk(
             name="Mixture in domains most of whose pages disagree with them",
             measure=share(torn),
@@ -192,19 +193,17 @@ def _audited(data: ReportData, target: str) -> list[Risk]:
             sentence=f"Without such pages the estimate changes by more than {CHANGED:g} for {share(changed)} of the "
             "mixture.",
         ),
-        *(
-            [
-                Risk(
-                    name="Tasks whose text could not be compared",
-                    measure=str(len(unread[0].split(", "))),
-                    flagged=True,
-                    sentence=f"Overlap with {unread[0]} is unknown: their data was not at hand.",
-                )
-            ]
-            if len(unread)
-            else []
-        ),
     ]
+    for unread in chosen["tasks_not_read"].drop_nulls()[:1]:
+        found.append(
+            Risk(
+                name="Tasks whose text could not be compared",
+                measure=str(len(unread.split(", "))),
+                flagged=True,
+                sentence=f"Overlap with {unread} is unknown: their data was not at hand.",
+            )
+        )
+    return found
 
 
 def _licences(rows: pl.DataFrame) -> Risk:
