@@ -72,4 +72,5 @@ def claimed(names: Sequence[str], folder: Path) -> Iterator[int]:
                     continue
                 yield index
                 return
+        # The kernel wakes nobody who waits for any one of several locks.
         time.sleep(_SECONDS_BETWEEN_CLAIMS)

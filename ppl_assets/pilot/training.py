@@ -197,7 +197,8 @@ def _watch(run: Run, checkpoints: Path, progress: Report | None) -> Any:
     tokens_per_step = run.size.batch_sequences * run.size.context_tokens
 
     class Watch(TrainerCallback):
-        rates: dict[int, float] = {}  # noqa: RUF012 - of this one instance
+        def __init__(self) -> None:
+            self.rates: dict[int, float] = {}
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.began, self.first = time.monotonic(), state.global_step
