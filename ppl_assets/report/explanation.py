@@ -58,6 +58,8 @@ def find(sources: Sources, name: str) -> Found:
     left_out = sources.page_rejections.filter(pl.col("domain") == name).select("reason", "pages").iter_rows()
     if reasons := [f"{reason} ({pages} pages)" for reason, pages in left_out]:
         raise InputError(f"{name!r}: all pages of this domain were left out: {', '.join(reasons)}")
+    if not domains:
+        raise InputError(f"{name!r}: the state folder holds no domains yet; run `ppl-assets run` first")
     raise InputError(
         f"{name!r}: unknown, neither one of the {len(domains)} domains nor one of the "
         f"{sources.page_sample.height} sampled pages of this study{suggestion(name, domains)}"

@@ -85,6 +85,13 @@ def test_names_that_are_no_domain_are_answered_in_a_sentence(workspace, name, se
         explain(where, name, "sums")
 
 
+def test_before_the_first_run_a_name_is_answered_with_what_to_do(workspace):
+    there = sources(workspace)
+    empty = replace(there, data=replace(there.data, domains=there.data.domains.clear()))
+    with pytest.raises(InputError, match="holds no domains yet; run `ppl-assets run` first"):
+        explain(empty, "maths-1", "sums")
+
+
 def test_an_unknown_target_or_family_is_refused(workspace):
     with pytest.raises(InputError, match="did you mean 'sums'"):
         explain(sources(workspace), "maths-1", "sum")
