@@ -130,6 +130,11 @@ class Settings:
         return self.state / "retired.json"
 
     @property
+    def certificates(self) -> Path:
+        """Folder of the certificates: one folder per target, one file per domain that its mixture trains on."""
+        return self.state / "certificates"
+
+    @property
     def warehouse_file(self) -> Path:
         """The published DuckDB file."""
         return self.state / "warehouse.duckdb"

@@ -8,6 +8,16 @@ It does not know where a domain's data lies: paths come from a template, such as
 """
 
 from ppl_assets.export.blend import Blend, Share, blend_of, file_name
+from ppl_assets.export.certificate_files import certificate_files, write_certificates
 from ppl_assets.export.formats import FORMATS, export_mixture
 
-__all__ = ["FORMATS", "Blend", "Share", "blend_of", "export_mixture", "file_name"]
+__all__ = [
+    "FORMATS",
+    "Blend",
+    "Share",
+    "blend_of",
+    "certificate_files",
+    "export_mixture",
+    "file_name",
+    "write_certificates",
+]

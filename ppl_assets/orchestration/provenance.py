@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from ppl_assets.benchmarks.tables import task_folder_digest
 from ppl_assets.corpus import source_fingerprint
+from ppl_assets.export import certificate_files
 from ppl_assets.filtering.eligibility import eligible_split
 from ppl_assets.filtering.tables import filter_files
 from ppl_assets.orchestration.workspace import SPLITS, Workspace
@@ -513,6 +514,7 @@ _RECIPES = (
             [_version(workspace, table) for table in (*CERTIFIED_TABLES, "mixture_changes")],
             [_versions_by_model(workspace, table) for table in ("domain_logliks", "benchmark_scores")],
         ],
+        files=lambda workspace, _: certificate_files(workspace.settings.certificates, workspace.table("certificates")),
     ),
     Recipe(
         asset="next_measurements",

@@ -4,6 +4,7 @@ import base64
 
 import dagster as dg
 
+from ppl_assets.export import write_certificates
 from ppl_assets.orchestration.step import Step, WorkspaceResource, asset_options
 from ppl_assets.report import render
 from ppl_assets.report.certificates import certificate_rows
@@ -17,11 +18,12 @@ from ppl_assets.warehouse import replace_file
     deps=["pretraining_mixture", "domain_audits", "rank_prediction"],
 )
 def selection_certificates(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
-    """All that is known of each domain that a mixture trains on: a row per domain, and the whole as JSON."""
+    """All that is known of each domain that a mixture trains on: a row and a JSON file per domain."""
     step = Step(context, workspace)
     opened = step.workspace
     rows = certificate_rows(report_data(opened), grounds(opened), content_provenance(opened))
-    return step.publish({"certificates": rows})
+    write_certificates(opened.settings.certificates, rows)
+    return step.publish({"certificates": rows}, metadata={"path": dg.MetadataValue.path(opened.settings.certificates)})
 
 
 @dg.asset(**asset_options("selection_report", group="publication", kinds={"html"}), deps=["cost_ledger"])

@@ -73,9 +73,10 @@ def purge_imports(folder: Path, retired: Retired) -> None:
 
 
 def purge_derived(settings: Settings) -> None:
-    """Delete what is made from text, or for people, in one piece: caches, tasks, filters, pages, pilots, reports."""
+    """Delete what is made in one piece, from text or for people: caches, tasks, filters, pages, pilots, reports."""
     caches = (settings.tokens, settings.shards, settings.digests)
-    for folder in (*caches, settings.tasks, settings.filters, settings.selection, settings.pilot):
+    made = (settings.tasks, settings.filters, settings.selection, settings.pilot, settings.certificates)
+    for folder in (*caches, *made):
         shutil.rmtree(folder, ignore_errors=True)
     for file in (settings.warehouse_file, settings.report_file):
         file.unlink(missing_ok=True)

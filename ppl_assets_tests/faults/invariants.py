@@ -1,5 +1,7 @@
 """What must hold of a state folder at every moment, whoever was killed in whatever it was doing."""
 
+import json
+
 from ppl_assets.orchestration.provenance import RECIPES
 from ppl_assets.orchestration.status import partition_states
 from ppl_assets.orchestration.workspace import Workspace
@@ -13,6 +15,8 @@ def assert_nothing_is_half_written(settings: Settings) -> None:
     """Every part is what was sealed, and every published file can be opened and read to its end."""
     for path in settings.lake.rglob("*.parquet"):
         assert seal.is_whole(path.read_bytes()), path
+    for path in settings.certificates.rglob("*.json"):
+        assert json.loads(path.read_text())["decision"]["weight"] > 0, path
     if settings.report_file.exists():
         assert settings.report_file.read_text().rstrip().endswith("</html>")
     if settings.warehouse_file.exists():

@@ -1,12 +1,17 @@
 """Explanations of a selected, an excluded, a removed and an unknown name, against the tables that they are from."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from ppl_assets.cli import app
 from ppl_assets.errors import InputError
+from ppl_assets.export import certificate_files, write_certificates
+from ppl_assets.orchestration.provenance import is_current
 from ppl_assets.orchestration.workspace import Workspace
 from ppl_assets.report.explanation import explain
 from ppl_assets.report.explanation_text import explanation_lines
@@ -114,3 +119,46 @@ def test_every_domain_that_is_trained_on_has_a_certificate_that_equals_the_table
         assert row["weight_at_two_epochs"] == whole["weight_at_two_epochs"] <= 2 * row["cap"]
         footer = workspace.lake.footer("pretraining_mixture")
         assert whole["provenance"]["tables"]["pretraining_mixture"] == footer.data_version
+
+
+def test_each_certificate_is_a_file_that_equals_the_row_and_what_explain_prints(workspace):
+    settings, rows = workspace.settings, workspace.table("certificates")
+    paths = certificate_files(settings.certificates, rows)
+    assert set(settings.certificates.rglob("*.json")) == set(paths)
+    for path, row in zip(paths, rows.iter_rows(named=True), strict=True):
+        assert path.parent.name == row["target"]
+        assert path.stem == row["domain"], "names that can be names of files stay as they are"
+        certificate = json.loads(path.read_text())
+        assert certificate == json.loads(row["certificate"])
+        where = ["--study", settings.study, "--state", str(settings.state)]
+        printed = CliRunner().invoke(app, ["explain", row["domain"], "--target", row["target"], "--json", *where])
+        assert printed.exit_code == 0, printed.output
+        facts = json.loads(printed.stdout)
+        assert facts.keys() - certificate.keys() == {"page", "counterfactuals"}
+        assert certificate == {name: facts[name] for name in facts.keys() & certificate.keys()} | {
+            "weight_at_two_epochs": facts["counterfactuals"][-1]["weight"],
+            "provenance": certificate["provenance"],
+        }
+
+
+def test_a_certificate_that_was_deleted_is_missed_and_made_again(workspace, tmp_path):
+    settings = replace(workspace.settings, state=tmp_path / "state")
+    shutil.copytree(workspace.settings.state, settings.state)
+    assert is_current(Workspace(settings), "selection_certificates")
+    lost = next(settings.certificates.rglob("*.json"))
+    whole = lost.read_bytes()
+    lost.unlink()
+    assert not is_current(Workspace(settings), "selection_certificates")
+    assert [outcome.error for outcome in run(settings, ["selection_certificates"])] == [None]
+    assert lost.read_bytes() == whole
+
+
+def test_certificates_of_domains_that_are_no_longer_chosen_go(tmp_path):
+    def certified(*domains):
+        texts = [json.dumps({"domain": domain, "licence": "§ 1"}) for domain in domains]
+        return pl.DataFrame({"target": "code", "domain": domains, "certificate": texts})
+
+    write_certificates(tmp_path, certified("json/code", "example.com"))
+    write_certificates(tmp_path, certified("json/code", "JSON/code"))
+    contents = [json.loads(path.read_text())["domain"] for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(contents) == ["JSON/code", "json/code"]

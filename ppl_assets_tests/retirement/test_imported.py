@@ -31,7 +31,12 @@ def finished(tmp_path_factory):
         prepare(settings)
         take_in(Workspace(settings).study, settings, "bpb", study.parent / "bpb.csv")
         assert [outcome.error for outcome in run(settings) if outcome.error] == []
+        assert ("verse", "poetry-1") in certificates(settings), "there is a file to be rid of"
         yield settings, retired(settings, "poetry-[1]")
+
+
+def certificates(settings: Settings) -> list[tuple[str, str]]:
+    return Workspace(settings).table("certificates").select("target", "domain").rows()
 
 
 def domains_of(settings: Settings) -> dict[str, set[str]]:
@@ -54,6 +59,8 @@ def test_the_list_says_who_what_why_and_when_and_what_was_searched(finished):
     assert {"report.html", "warehouse.duckdb", "study", "dagster/history/runs/index.db"} <= files
     everything = [*proof["tables"], *proof["published_tables"], *proof["artefacts"]]
     assert {place["traces"] for place in everything} == {0}
+    certified = {f"certificates/{target}/{domain}.json" for target, domain in certificates(settings)}
+    assert {name for name in files if name.startswith("certificates/")} == certified
     assert len(everything) > 60
 
 
