@@ -26,18 +26,23 @@ from ppl_assets.estimation.resampling import half_weights
 
 STANDING_OUT = 0.1  # share of domains in the statistic of heterogeneity
 NUMBERS = 8_000_000  # correlations of permuted errors held at once, 64 MB
+LEAST_FAMILIES = 4  # what is left of three, given the mean loss, is one direction: any two domains agree or oppose
+ROUNDING = 1e-9  # norm of a contrast, in units of its noise, that is nothing but rounding
 Verdict = Literal["select", "weak", "abstain"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateVerdict:
-    """`verdict` with its `reason`, and the numbers behind: models, a correlation, a p-value, a difference of R2."""
+    """`verdict` with its `reason`, and the numbers behind: models, a correlation, a p-value, a difference of R2.
+
+    `reliability` and `heterogeneity_p` are None where fewer than 4 families say nothing of either.
+    """
 
     verdict: Verdict
     reason: str
     effective_models: float
-    reliability: float
-    heterogeneity_p: float
+    reliability: float | None
+    heterogeneity_p: float | None
     delta_r2: float
 
 
@@ -71,12 +76,16 @@ def signal_gate(
     x_MD, y_M, family_M = x_MD[order], y_M[order], family_M[order]
     rng = np.random.default_rng(seed)
     labels = [str(family) for family in family_M]
-    contrasts = family_contrasts(x_MD, y_M, family_M)
-    p_value = _heterogeneity(*contrasts, permutations, rng)
-    reliability = _reliability(*contrasts, pairs, rng)
     gain = rank_prediction(x_MD, y_M, families=labels).delta_r2
     effective = effective_models(y_M, families=labels)
-    verdict, reason = _decide(p_value, reliability, gain, effective, alpha, reliability_floor, 1 / len(y_M))
+    p_value = reliability = None
+    if (n_families := family_M.max() + 1) < LEAST_FAMILIES:
+        verdict, reason = _too_few(n_families)
+    else:
+        contrasts = family_contrasts(x_MD, y_M, family_M)
+        p_value = _heterogeneity(*contrasts, permutations, rng)
+        reliability = _reliability(*contrasts, pairs, rng)
+        verdict, reason = _decide(p_value, reliability, gain, effective, alpha, reliability_floor, 1 / len(y_M))
     return GateVerdict(
         verdict=verdict,
         reason=reason,
@@ -84,6 +93,13 @@ def signal_gate(
         reliability=reliability,
         heterogeneity_p=p_value,
         delta_r2=gain,
+    )
+
+
+def _too_few(n_families: int) -> tuple[Verdict, str]:
+    return "abstain", (
+        f"The models come from {n_families} families, and fewer than {LEAST_FAMILIES} cannot show whether domains "
+        "differ by more than chance, so no choice among domains can be trusted."
     )
 
 
@@ -164,17 +180,17 @@ def _heterogeneity(
     The statistic is the mean absolute correlation of the tenth of the domains that stand out most: a signal carried by
     one kind of text in ten is not drowned by the other nine. Domains are first smoothed toward what they share with
     others (a direction of ordinary variance keeps half), since noise of one domain alone cannot be told from signal.
-    NaN below 4 families.
+    1 where domains, or errors, say nothing beyond the mean loss.
     """
-    if len(y_F) < 4:
-        return float("nan")
+    x_FD = x_FD[:, np.sqrt((x_FD**2).sum(axis=0)) > ROUNDING]
+    if not x_FD.size or np.sqrt(y_F @ y_F) <= ROUNDING:
+        return 1.0
     value_F, vector_FF = np.linalg.eigh(x_FD @ x_FD.T)
     value_F = np.maximum(value_F, 0)
     ordinary = value_F.sum() / max((value_F > 1e-9 * value_F.max()).sum(), 1)
     smooth_FF = (vector_FF * (value_F / np.maximum(value_F + ordinary, np.finfo(float).tiny))) @ vector_FF.T
     smooth_FD = smooth_FF @ x_FD
-    norm_D = np.sqrt((smooth_FD**2).sum(axis=0))
-    unit_FD = smooth_FD[:, norm_D > 0] / norm_D[norm_D > 0]
+    unit_FD = smooth_FD / np.sqrt((smooth_FD**2).sum(axis=0))
     permuted_RF = np.array([y_F, *(rng.permutation(y_F) for _ in range(permutations))])
     permuted_RF = _centred(permuted_RF, weight_F)
     permuted_RF /= np.sqrt(np.maximum((permuted_RF**2).sum(axis=1, keepdims=True), np.finfo(float).tiny))
@@ -190,20 +206,27 @@ def _heterogeneity(
 def _reliability(
     x_FD: np.ndarray, y_F: np.ndarray, weight_F: np.ndarray, pairs: int, rng: np.random.Generator
 ) -> float:
-    """Mean agreement across domains of complementary halves of the families, stepped up to the full pool."""
-    agreement = []
-    for half_F2 in np.moveaxis(half_weights(np.arange(len(y_F)), pairs, rng), 2, 0):
-        with np.errstate(invalid="ignore", divide="ignore"):
-            first_D, second_D = (_half(x_FD[half_F > 0], y_F[half_F > 0], weight_F[half_F > 0]) for half_F in half_F2.T)
-            known_D = np.isfinite(first_D) & np.isfinite(second_D)
-            if known_D.sum() >= 3:
-                agreement.append(float(np.corrcoef(first_D[known_D], second_D[known_D])[0, 1]))
-    mean = float(np.mean(agreement)) if agreement else float("nan")
-    return 2 * mean / (1 + mean) if mean > -1 else float("nan")
+    """Mean agreement across domains of complementary halves of the families, stepped up to the full pool, at least -1."""
+    halves = np.moveaxis(half_weights(np.arange(len(y_F)), pairs, rng), 2, 0) > 0
+    agreement = [
+        _agreement(*(_half(x_FD[half_F], y_F[half_F], weight_F[half_F]) for half_F in half_F2.T)) for half_F2 in halves
+    ]
+    mean = float(np.mean(agreement))
+    return max(2 * mean / (1 + mean), -1.0) if mean > -1 else -1.0
+
+
+def _agreement(first_D: np.ndarray, second_D: np.ndarray) -> float:
+    """Correlation across domains of what two halves say; 0 where one of them does not tell the domains apart."""
+    known_D = ~(np.isnan(first_D) | np.isnan(second_D))
+    first_D, second_D = first_D[known_D], second_D[known_D]
+    if len(first_D) < 2 or min(np.ptp(first_D), np.ptp(second_D)) <= ROUNDING:
+        return 0.0
+    return float(np.corrcoef(first_D, second_D)[0, 1])
 
 
 def _half(x_FD: np.ndarray, y_F: np.ndarray, weight_F: np.ndarray) -> np.ndarray:
-    """Correlations over the families of one half; NaN where a domain does not vary there."""
+    """Correlations over the families of one half; NaN where a domain, or the error, does not vary there."""
     x_FD, y_F = _centred(x_FD.T, weight_F).T, _centred(y_F[None], weight_F)[0]
-    norm_D = np.sqrt((x_FD**2).sum(axis=0))
-    return np.where(norm_D > 1e-9, y_F @ x_FD / (norm_D * np.sqrt(y_F @ y_F)), np.nan)
+    norm_D, norm = np.sqrt((x_FD**2).sum(axis=0)), np.sqrt(y_F @ y_F)
+    known_D = (norm_D > ROUNDING) & (norm > ROUNDING)
+    return np.where(known_D, y_F @ x_FD / np.where(known_D, norm_D * norm, 1), np.nan)

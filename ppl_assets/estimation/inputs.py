@@ -6,6 +6,7 @@ error for a target is left out by the caller, who knows why it is missing.
 """
 
 from collections.abc import Sequence
+from hashlib import blake2b
 
 import numpy as np
 
@@ -127,8 +128,13 @@ def family_index(families: Sequence[str], n_models: int) -> np.ndarray:
 
 
 def canonical_order(x_MD: np.ndarray, y_M: np.ndarray, family_M: np.ndarray) -> np.ndarray:
-    """An order of models that depends on their values alone, so that rows may come in any order."""
-    return np.lexsort((*x_MD[:, :64].T, y_M, family_M))
+    """An order of models that depends on their values alone, so that rows may come in any order.
+
+    By family, error and a hash of all losses: two models share a place only where nothing tells them apart.
+    """
+    # One zero and one NaN, whatever bits they came with.
+    hashed = (blake2b(np.where(np.isnan(x_D), np.nan, x_D + 0.0).tobytes(), digest_size=8) for x_D in x_MD)
+    return np.lexsort((np.array([row.digest() for row in hashed]), y_M, family_M))
 
 
 def single_target(error_M: np.ndarray, n_models: int, *, models: Sequence[str] | None) -> np.ndarray:

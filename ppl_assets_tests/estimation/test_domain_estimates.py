@@ -1,11 +1,13 @@
 """Inference per domain: against literal recomputation, and in worlds whose truth is known."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
 import scipy.stats
 
+from ppl_assets import estimation
 from ppl_assets.errors import InputError
 from ppl_assets.estimation import estimate_domains, rank_prediction, signal_gate, spearmanr
 from ppl_assets.estimation.domain_estimates import benjamini_hochberg
@@ -94,6 +96,47 @@ def test_the_order_of_rows_changes_nothing_not_even_rounding():
             np.testing.assert_array_equal(values, arrays(moved)[name], err_msg=name)
 
 
+@pytest.mark.parametrize("families", [2, 3, 4, 5])
+@pytest.mark.parametrize("domains", [1, 2, 200])
+def test_few_families_get_a_verdict_in_numbers_or_none_and_never_nan(families, domains):
+    world = World(models=3 * families, domains=domains, topics=1, signal=2.0)
+    for seed in range(5):
+        pool = world.draw(np.random.default_rng(seed))
+        labels = [f"f{k // 3}" for k in range(3 * families)]
+        gate = signal_gate(pool.bpb_MD, pool.error_M, families=labels)
+        numbers = [gate.effective_models, gate.delta_r2, gate.reliability, gate.heterogeneity_p]
+        assert all(number is None or np.isfinite(number) for number in numbers), gate
+        assert (gate.reliability is None) == (gate.heterogeneity_p is None) == (families < 4)
+        assert "nan" not in gate.reason
+        if families < 4:
+            assert gate.verdict == "abstain"
+            assert f"come from {families} families" in gate.reason
+        else:
+            assert -1 <= gate.reliability <= 1
+
+
+def test_domains_that_all_say_the_same_are_no_choice():
+    bpb, error, families = two_kinds()
+    gate = signal_gate(np.repeat(bpb[:, :1], 30, axis=1), error, families=families)
+    assert gate.verdict == "abstain"
+    assert (gate.heterogeneity_p, gate.reliability) == (1.0, 0.0)
+
+
+def test_models_that_differ_only_far_to_the_right_have_one_order():
+    rng = np.random.default_rng(0)
+    bpb, error = np.ones((6, 200)), np.repeat([0.1, 0.2, 0.3], 2)
+    bpb[:, :100] = np.nan
+    bpb[:, 150:] += rng.random((6, 50))
+    families, order = np.repeat(["a", "b", "c"], 2), rng.permutation(6)
+    plain, moved = (
+        estimate_domains(bpb[rows], error[rows], families=families[rows], replicates=50)
+        for rows in ([*range(6)], order)
+    )
+    assert np.isfinite(plain.estimate[150:]).all()
+    for name, values in arrays(plain).items():
+        np.testing.assert_array_equal(values, arrays(moved)[name], err_msg=name)
+
+
 def test_partial_and_family_parts_equal_regressions_on_ranks():
     bpb, error, families = two_kinds(3)
     size = np.random.default_rng(0).random(27)
@@ -159,11 +202,44 @@ def test_held_out_ranks_are_predicted_without_the_held_out_errors():
 
 
 @needs_public_models
-def test_on_the_published_matrix_the_gate_does_not_select_for_arc_easy():
+def test_on_the_published_matrix_the_gate_does_not_select_for_arc_easy_and_counts_models_with_sense():
     public = public_models()
-    gate = signal_gate(public.bpb_MD, public.errors["arc_easy"], families=public.families, models=public.models)
-    assert gate.verdict != "select"
-    assert 20 <= gate.effective_models <= 60
+    gates = {
+        task: signal_gate(public.bpb_MD, error, families=public.families, models=public.models)
+        for task, error in public.errors.items()
+    }
+    assert gates["arc_easy"].verdict != "select"
+    assert {gate.verdict for gate in gates.values()} > {"select"}  # it does not say no to everything
+    for gate in gates.values():
+        assert 20 <= gate.effective_models <= 60
+
+
+@needs_public_models
+def test_on_the_published_matrix_the_order_of_rows_changes_no_bit_of_any_answer():
+    public = public_models()
+    order = np.random.default_rng(0).permutation(90)
+    labels = np.array(public.families)
+    for error in public.errors.values():
+        for call in (partial(estimate_domains, replicates=100), signal_gate):
+            plain = call(public.bpb_MD, error, families=labels)
+            moved = call(public.bpb_MD[order], error[order], families=labels[order])
+            for name, value in vars(plain).items():
+                np.testing.assert_array_equal(value, vars(moved)[name], err_msg=name)
+
+
+@needs_public_models
+def test_on_the_published_matrix_estimators_do_not_see_the_order_of_rows():
+    public = public_models()
+    errors, order = np.column_stack(list(public.errors.values())), np.random.default_rng(1).permutation(90)
+    for name in ("sign_cdf", "sign_sign", "spearmanr", "kendall"):
+        estimator = getattr(estimation, name)
+        whole = estimator(public.bpb_MD, errors)
+        np.testing.assert_array_equal(whole, estimator(public.bpb_MD[order], errors[order]), err_msg=name)
+    # Sums of 90 products of floats, taken in the order of rows; a solved system amplifies them a little in `gls`.
+    for name in ("product", "sign", "gumbel", "gls"):
+        estimator = getattr(estimation, name)
+        whole = estimator(public.bpb_MD, errors)
+        np.testing.assert_allclose(whole, estimator(public.bpb_MD[order], errors[order]), rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize(
