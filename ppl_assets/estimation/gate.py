@@ -206,7 +206,7 @@ def _heterogeneity(
 def _reliability(
     x_FD: np.ndarray, y_F: np.ndarray, weight_F: np.ndarray, pairs: int, rng: np.random.Generator
 ) -> float:
-    """Mean agreement across domains of complementary halves of the families, stepped up to the full pool, at least -1."""
+    """Mean agreement of complementary halves of the families across domains, stepped up to all; at least -1."""
     halves = np.moveaxis(half_weights(np.arange(len(y_F)), pairs, rng), 2, 0) > 0
     agreement = [
         _agreement(*(_half(x_FD[half_F], y_F[half_F], weight_F[half_F]) for half_F in half_F2.T)) for half_F2 in halves
