@@ -6,9 +6,8 @@ import dagster as dg
 
 from ppl_assets.export import write_certificates
 from ppl_assets.orchestration.step import Step, WorkspaceResource, asset_options
-from ppl_assets.report import render
+from ppl_assets.report import png_plots, render
 from ppl_assets.report.certificates import certificate_rows
-from ppl_assets.report.pictures import rank_plots
 from ppl_assets.report.tables import content_provenance, grounds, report_data
 from ppl_assets.warehouse import replace_file
 
@@ -32,8 +31,7 @@ def selection_report(context: dg.AssetExecutionContext, workspace: WorkspaceReso
     step = Step(context, workspace)
     path, data = step.workspace.settings.report_file, report_data(step.workspace)
     replace_file(path, render(data))
-    # No picture with names of domains in the event log: as pixels, no retirement of a domain would find them again.
-    shown = {name: dg.MetadataValue.md(_inline(name, png)) for name, png in rank_plots(data).items()}
+    shown = {name: dg.MetadataValue.md(_inline(name, png)) for name, png in png_plots(data).items()}
     return step.publish_file(path, metadata=shown)
 
 

@@ -31,6 +31,21 @@ HEAT_DOMAINS = 40
 OTHER = "other families"
 
 
+def target_charts(data: ReportData, target: str) -> dict[str, Spec]:
+    """The charts of a target's domains and models that its tables have numbers for, in the order of the page."""
+    rows = data.domain_rows(target)
+    drawn = {"mixture": mixture_chart(rows), "estimates": estimate_chart(rows)}
+    if domains := evidence_domains(rows):
+        drawn["evidence"] = evidence_chart(data, target, domains)
+    if data.has_predicted_ranks(target):
+        drawn["ranks"] = rank_chart(data, target)
+    if "given_size" in rows.columns and rows["given_size"].count():
+        drawn["adjusted"] = adjusted_chart(rows)
+    if rows["selection_probability"].count():
+        drawn["stability"] = stability_chart(rows)
+    return drawn
+
+
 def mixture_chart(rows: pl.DataFrame) -> Spec:
     """Bars of the weights, a hollow point for the share of the pool, a tick for the cap."""
     shown = rows.head(DOMAINS_SHOWN).select("domain", "weight", "cap", "pool", "tokens", "decision", "reason")
@@ -347,6 +362,37 @@ def stability_chart(rows: pl.DataFrame) -> Spec:
             "color": _decisions(shown),
             "tooltip": [_tip("domain", "nominal"), *[_tip(name, "quantitative") for name in names]],
         },
+    )
+
+
+def pilot_chart(arms: list[dict[str, Any]], measure: str) -> Spec:
+    """Each arm's gain over uniform with its interval; left of the line at zero the arm is worse.
+
+    Args:
+        arms: rows of `pilot_comparison` that have a gain, in the order of the chart.
+    """
+    columns = ["arm", "gain", "ci_low", "ci_high", "verdict"]
+    shown = pl.DataFrame([{name: row[name] for name in columns} for row in arms])
+    x = {"type": "quantitative", "axis": {"tickCount": 6}, "title": "gain over uniform, per cent"}
+    tooltip = [_tip(name, "nominal") for name in ("arm", "verdict")]
+    tooltip += [_tip(name, "quantitative") for name in ("gain", "ci_low", "ci_high")]
+    layers: list[Spec] = [
+        {
+            "mark": {"type": "rule", "strokeWidth": 2, "color": GREY},
+            "encoding": {"x": {"field": "ci_low", **x}, "x2": {"field": "ci_high"}, "tooltip": tooltip},
+        },
+        {
+            "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1, "color": BLUE},
+            "encoding": {"x": {"field": "gain", **x}, "tooltip": tooltip},
+        },
+    ]
+    zero = {"mark": {"type": "rule", "color": ORANGE, "strokeDash": [4, 4]}, "encoding": {"x": {"datum": 0, **x}}}
+    return _chart(
+        f"Gain of each way to choose over uniform in {measure}, with its interval",
+        shown,
+        height=_height(shown.height, 28),
+        layer=[zero | {"data": {"values": [{}]}}, *_with_values(shown, layers)],
+        encoding={"y": {"field": "arm", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 130}}},
     )
 
 

@@ -113,20 +113,11 @@ def _target_view(data: ReportData, target: str) -> TargetView:
     gate = data.verdict(target)
     verdict = gate["verdict"] if gate else "no verdict"
     falls_back = bool((frame["decision"] == "fallback").any())
-    evidence = charts.evidence_domains(frame)
-    drawn = {"mixture": charts.mixture_chart(frame), "estimates": charts.estimate_chart(frame)}
+    evidence, drawn = charts.evidence_domains(frame), charts.target_charts(data, target)
     groups = [(word, _group_rows(frame, column)) for column, word in GROUPINGS.items() if column in frame.columns]
     groups = [(word, rows) for word, rows in groups if len(rows) > 1]
     for word, rows in groups:
         drawn[word] = charts.group_chart(pl.DataFrame(rows), word)
-    if evidence:
-        drawn["evidence"] = charts.evidence_chart(data, target, evidence)
-    if data.has_predicted_ranks(target):
-        drawn["ranks"] = charts.rank_chart(data, target)
-    if "given_size" in frame.columns and frame["given_size"].count():
-        drawn["adjusted"] = charts.adjusted_chart(frame)
-    if frame["selection_probability"].count():
-        drawn["stability"] = charts.stability_chart(frame)
     return TargetView(
         number=data.targets.index(target),
         target=target,

@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 
+from ppl_assets.report.charts import pilot_chart
 from ppl_assets.report.data import ReportData
 
 # Share of false alarms among the domains that are called harmed.
@@ -30,6 +31,7 @@ def _part(data: ReportData, size: str, target: str, measure: str) -> dict[str, A
     held_out = own.filter(pl.col("role") == "uniform", pl.col("measure") == "held_out/bpb")
     overall = {row["arm"]: row for row in held_out.to_dicts()}
     harm = data.pilot_harm.filter(pl.col("size") == size, pl.col("target") == target)
+    measured = [row for row in uniform.to_dicts() if row["gain"] is not None]
     return {
         "size": size,
         "target": target,
@@ -44,7 +46,7 @@ def _part(data: ReportData, size: str, target: str, measure: str) -> dict[str, A
             }
             for row in uniform.to_dicts()
         ],
-    }
+    } | ({"chart": pilot_chart(measured, measure)} if measured else {})
 
 
 def _harmed(domains: pl.DataFrame) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 import io
 import struct
+from xml.etree import ElementTree
 
 import polars as pl
 import pytest
+import vl_convert
 from rich.console import Console
 
 from ppl_assets.report import png_plots, summary_tables
+from ppl_assets.report.pictures import shown_charts
 from ppl_assets_tests.report.worlds import PUBLISHED, drawn_world, published_world
 
 
@@ -28,10 +31,27 @@ def assert_small_png(picture: bytes) -> None:
 def test_every_target_gets_small_pictures():
     world = drawn_world(targets=("qa", "code"))
     pictures = png_plots(world)
-    kinds = ("mixture", "estimates", "rank prediction")
+    kinds = ("mixture", "estimates", "evidence on its heaviest domain", "rank prediction", "selection probability")
     assert set(pictures) == {"losses"} | {f"{kind}: {target}" for kind in kinds for target in ("qa", "code")}
     for picture in pictures.values():
         assert_small_png(picture)
+
+
+def test_no_picture_writes_the_name_of_a_domain():
+    world = drawn_world(targets=("qa", "code"))
+    for name, chart in shown_charts(world).items():
+        svg = ElementTree.fromstring(vl_convert.vegalite_to_svg(chart))
+        written = [element.text for element in svg.iter("{http://www.w3.org/2000/svg}text")]
+        assert len(written) >= 5, name
+        assert not [text for text in written for domain in world.domains["domain"] if domain in (text or "")], name
+
+
+def test_the_evidence_is_drawn_with_every_model_that_has_it():
+    world = drawn_world(targets=("qa",))
+    points = shown_charts(world)["evidence on its heaviest domain: qa"]["data"]["values"]
+    heaviest = world.domain_rows("qa")["domain"][0]
+    losses = world.domain_logliks.filter(domain=heaviest)
+    assert {row["slug"]: row["bpb"] for row in points} == dict(losses.select("slug", "bpb").iter_rows())
 
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason="the published losses are not at hand")

@@ -7,10 +7,11 @@ import lxml.html
 import numpy as np
 import polars as pl
 import pytest
+import vl_convert
 
 from ppl_assets.pilot.comparison import comparison_tables
 from ppl_assets.pilot.preregistration import register, registered
-from ppl_assets.report import ReportData, render
+from ppl_assets.report import ReportData, png_plots, render
 from ppl_assets.report.page import FORMATS
 from ppl_assets.schema import TABLES
 from ppl_assets_tests.pilot.studies import TASKS, domains_table, random_values, runs_table, study
@@ -85,3 +86,27 @@ def test_a_changed_plan_says_so(world):
 
 def test_without_a_pilot_there_is_no_section():
     assert "pilot-title" not in render(drawn_world(targets=("code", "prose")))
+
+
+def test_each_target_has_a_chart_of_the_arms_that_were_run(section, world):
+    drawn = {source.get("data-plot"): json.loads(source.text) for source in section.xpath(".//script[@data-plot]")}
+    assert set(drawn) == {"pilot-chart-1", "pilot-chart-2"}
+    for chart, target in zip(drawn.values(), sorted(TASKS), strict=True):
+        measure = world.pilot_comparison.filter(target=target, decides=True)["measure"][0]
+        rows = world.pilot_comparison.filter(target=target, role="uniform", measure=measure)
+        shown = {row["arm"]: (row["gain"], row["ci_low"], row["ci_high"]) for row in chart["data"]["values"]}
+        told = {arm: numbers for arm, *numbers in rows.select("arm", "gain", "ci_low", "ci_high").iter_rows()}
+        assert shown == {arm: tuple(told[arm]) for arm in ("ours", "dsir")}
+        assert vl_convert.vegalite_to_vega(chart, show_warnings=True)["marks"]
+
+
+def test_the_pictures_for_metadata_have_the_pilot_too(world):
+    pictures = png_plots(world)
+    assert {f"pilot: {target}, size tiny" for target in TASKS} <= set(pictures)
+
+
+def test_a_pilot_of_which_nothing_was_run_has_no_chart(world):
+    unknown = [pl.lit(None, pl.Float64).alias(name) for name in ("gain", "ci_low", "ci_high")]
+    planned = replace(world, pilot_comparison=world.pilot_comparison.with_columns(unknown))
+    assert "pilot-chart-" not in render(planned)
+    assert not [name for name in png_plots(planned) if name.startswith("pilot")]
