@@ -373,26 +373,31 @@ def pilot_chart(arms: list[dict[str, Any]], measure: str) -> Spec:
     """
     columns = ["arm", "gain", "ci_low", "ci_high", "verdict"]
     shown = pl.DataFrame([{name: row[name] for name in columns} for row in arms])
+    # Not of the whole chart: the line at zero would then have a row of its own.
+    y = {"field": "arm", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 130}}
     x = {"type": "quantitative", "axis": {"tickCount": 6}, "title": "gain over uniform, per cent"}
     tooltip = [_tip(name, "nominal") for name in ("arm", "verdict")]
     tooltip += [_tip(name, "quantitative") for name in ("gain", "ci_low", "ci_high")]
     layers: list[Spec] = [
         {
             "mark": {"type": "rule", "strokeWidth": 2, "color": GREY},
-            "encoding": {"x": {"field": "ci_low", **x}, "x2": {"field": "ci_high"}, "tooltip": tooltip},
+            "encoding": {"y": y, "x": {"field": "ci_low", **x}, "x2": {"field": "ci_high"}, "tooltip": tooltip},
         },
         {
             "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1, "color": BLUE},
-            "encoding": {"x": {"field": "gain", **x}, "tooltip": tooltip},
+            "encoding": {"y": y, "x": {"field": "gain", **x}, "tooltip": tooltip},
         },
     ]
-    zero = {"mark": {"type": "rule", "color": ORANGE, "strokeDash": [4, 4]}, "encoding": {"x": {"datum": 0, **x}}}
+    zero: Spec = {
+        "data": {"values": [{"zero": 0}]},
+        "mark": {"type": "rule", "color": ORANGE, "strokeDash": [4, 4]},
+        "encoding": {"x": {"field": "zero", **x}},
+    }
     return _chart(
         f"Gain of each way to choose over uniform in {measure}, with its interval",
         shown,
         height=_height(shown.height, 28),
-        layer=[zero | {"data": {"values": [{}]}}, *_with_values(shown, layers)],
-        encoding={"y": {"field": "arm", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 130}}},
+        layer=[*_with_values(shown, layers), zero],
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from ppl_assets.report import ReportData, render
+from ppl_assets_tests.report.pilot_world import with_pilot
 from ppl_assets_tests.report.worlds import PUBLISHED, drawn_world, published_world
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -29,7 +30,7 @@ def browser():
 
 
 def worlds() -> dict[str, ReportData]:
-    known = {"drawn": drawn_world(targets=("qa", "code", "prose"), combine=("mean", "max_min"))}
+    known = {"drawn": with_pilot(drawn_world(targets=("qa", "code", "prose"), combine=("mean", "max_min")))}
     small = drawn_world(targets=("qa",))
     known["unsized"] = replace(small, domains=small.domains.with_columns(tokens=pl.lit(None, pl.Int64)))
     return known | ({"published": published_world()} if PUBLISHED.exists() else {})
