@@ -23,6 +23,8 @@ from ppl_assets.filtering.normalization import Normalization
 
 INCLUDE, EXCLUDE = "__label__include", "__label__exclude"
 
+# So few lines that the processor's cache still holds them when fastText reads them.
+_LINES_AT_ONCE = 64
 # What fastText adds to a probability (model.cc, std_log), and the least that float32 leaves of it after taking it back.
 _ADDED, _RESOLUTION = 1e-5, 1e-12
 
@@ -142,11 +144,15 @@ class Classifier:
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """log P(include) - log P(exclude) of each text."""
-        lines = [self.normalization.line(text) for text in texts]
-        # The lower-level call takes bytes: text would be encoded a second time.
-        names, probabilities = self.model.f.multilinePredict(lines, 2, 0.0, "strict")
+        names, probabilities = [], []
+        for start in range(0, len(texts), _LINES_AT_ONCE):
+            lines = [self.normalization.line(text) for text in texts[start : start + _LINES_AT_ONCE]]
+            # The lower-level call takes bytes: text would be encoded a second time.
+            named, likely = self.model.f.multilinePredict(lines, 2, 0.0, "strict")
+            names += named
+            probabilities += likely
         # The likelier label comes first.
-        likelier_P2 = np.array(probabilities, dtype=np.float64).reshape(len(lines), 2)
+        likelier_P2 = np.array(probabilities, dtype=np.float64).reshape(len(texts), 2)
         included_P = np.array([first == INCLUDE for first, _ in names], dtype=bool)
         over_P = _log(likelier_P2[:, 0]) - _log(likelier_P2[:, 1])
         return np.where(included_P, over_P, -over_P)

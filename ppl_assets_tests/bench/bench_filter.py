@@ -3,7 +3,8 @@
 Run: python -m ppl_assets_tests.bench.bench_filter [--gigabytes 1 10] [--pages 20000]
 
 Scoring: `LoadedFilter.score` of texts against fastText's C++ predict of lines that were normalised before, one thread,
-CPU seconds, rounds in turn, medians; for ASCII text and for text with accents on every page. Memory: the largest
+CPU seconds, rounds in turn, medians; for ASCII text, for text with accents on every page, and for text with
+typographic quotes, which are beyond Latin-1. Memory: the largest
 resident set of a process, beyond what a first small pass left it with, that scores and selects from JSONL files of so
 many gigabytes (links to one file, so that the disk need not hold them: ids differ, texts repeat). Writes
 docs/results/filter.md.
@@ -198,7 +199,9 @@ def main() -> None:
         folder = Path(place)
         accented = pages[:8_000]
         plain = [text.replace("é", "e") for text in accented]
-        speeds = {"ASCII": scoring_speed(folder, plain), "accents": scoring_speed(folder, accented)}
+        typeset = [text.replace("é", "’") for text in accented]
+        kinds = {"ASCII": plain, "accents": accented, "typographic quotes": typeset}
+        speeds = {name: scoring_speed(folder, kind) for name, kind in kinds.items()}
         runs = [memory(folder, pages, gigabytes) for gigabytes in options.gigabytes]
     page = written(speeds, runs)
     RESULTS.write_text(page, encoding="utf-8")

@@ -107,6 +107,36 @@ def test_a_line_is_one_line_and_normalising_it_again_changes_nothing(text):
         assert settings.line(decoded).count(b"\n") == 1
 
 
+# Where the shortcuts of a line part ways: letters of Latin-1, marks to compose, punctuation that shares their bytes.
+LETTERS = "ae\n\x00\x7f\x85\xa0\xa9\xadÄéâþ\u0300\u0301\u0323\u0344\u2000\u2019\u2028\u2029\u212b\u3000한\ud800😀"
+PIECES = [*LETTERS, "__label__", "_", "</s>", "<"]
+TEXTS = st.one_of(st.lists(st.sampled_from(PIECES)).map("".join), st.text(max_size=60))
+
+
+@given(
+    st.one_of(st.lists(st.sampled_from(PIECES)).map("".join), st.text(max_size=60)),
+    st.sampled_from(["NFC", "NFKC", "none"]),
+)
+def test_a_line_is_what_its_rules_say_character_by_character(text, form):
+    formed = text if form == "none" else unicodedata.normalize(form, text)
+    separators = [*range(0x20), *range(0x7F, 0xA1), 0x2028, 0x2029]
+    spaced = formed.translate(dict.fromkeys(separators, " "))
+    expected = spaced.replace("__label__", "__label ").replace("</s>", "< /s>")
+    assert Normalization(unicode_form=form).line(text) == expected.encode("utf-8", "replace") + b"\n"
+
+
+def test_latin_1_is_in_the_normal_form_that_it_is_taken_to_be_in():
+    letters = [chr(code) for code in range(256)]
+    assert all(unicodedata.normalize("NFC", one + other) == one + other for one in letters for other in letters)
+
+
+def test_a_text_has_the_same_score_among_many_as_alone(trained):
+    rng = np.random.default_rng(0)
+    texts = [drawn_text(rng, GOOD + BAD, 5) for _ in range(150)]
+    assert trained.score(texts).tolist() == [trained.score([text])[0] for text in texts]
+    assert trained.score([]).tolist() == []
+
+
 def test_composed_and_decomposed_letters_are_one_text_and_case_is_kept_unless_told():
     assert Normalization().line("é") == Normalization().line(unicodedata.normalize("NFD", "é"))
     assert Normalization(unicode_form="none").line("é") != Normalization(unicode_form="none").line("e\u0301")
