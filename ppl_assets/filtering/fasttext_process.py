@@ -2,8 +2,8 @@
 
 fastText 0.9.2 fills only a tenth of its input matrix per thread and leaves the rest as it finds the memory
 (densematrix.cc, uniform): with one thread, the one count that gives the same model twice, nine tenths start as whatever
-lay there. In a process that trained before, that is another model each time, or NaN. A new process whose large
-allocations all come from the system starts from zeros. Drop this module when fastText fills its matrix.
+lay there. That is another model each time, or NaN. In this process all memory that glibc hands out is zero. Drop this
+module when fastText fills its matrix.
 """
 
 import json
@@ -15,8 +15,9 @@ from typing import Any
 
 from ppl_assets.errors import InputError
 
-# Allocations from 64 kB on are mapped afresh, hence zero; glibc would otherwise begin to recycle them.
-_FRESH_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+# mallopt(3): what is allocated is filled with the complement of this byte. Not what comes from the cache of each
+# thread, so there must be none: a small vocabulary without word pairs has a matrix of its size.
+_ZEROED_MEMORY = {"MALLOC_PERTURB_": "255", "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
 
 
 def train_in_process(training: Path, model: Path, options: dict[str, Any]) -> None:
@@ -27,7 +28,7 @@ def train_in_process(training: Path, model: Path, options: dict[str, Any]) -> No
     """
     request = json.dumps({"input": str(training), "model": str(model), "options": options})
     command = [sys.executable, "-m", __name__, request]
-    finished = subprocess.run(command, env=os.environ | _FRESH_MEMORY, capture_output=True, text=True)
+    finished = subprocess.run(command, env=os.environ | _ZEROED_MEMORY, capture_output=True, text=True)
     if finished.returncode == 0:
         return
     lines = finished.stderr.strip().splitlines() or [f"exit code {finished.returncode}"]

@@ -164,6 +164,20 @@ def test_training_twice_gives_the_same_file_whatever_ran_before(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bin", "b.bin"]
 
 
+@pytest.mark.parametrize("words", [3, 40, 900])
+def test_what_fasttext_leaves_unfilled_starts_at_zero_whatever_the_size(tmp_path, words):
+    """Without word pairs the matrix is as small as the vocabulary; it then came from memory that was used before."""
+    single = ClassifierSettings(word_ngrams=1, min_count=1, min_steps=1, epochs=1, learning_rate=1e-9)
+    texts = [" ".join(f"w{number}" for number in range(words))] * 2
+    labels = np.array([0.0, 1.0])
+    model = train_classifier(texts, labels, tmp_path / "m.bin", settings=single, normalization=Normalization())
+    matrix_WF = model.model.get_input_matrix()
+    assert matrix_WF.shape == (words + 1, single.dimension), "and the end of a line"
+    # A step of 1e-9 moves nothing further than itself.
+    assert np.abs(matrix_WF[-(-len(matrix_WF) // 10) :]).max() < 1e-9
+    assert np.abs(matrix_WF[0]).max() > 1e-3, "the tenth that it fills is drawn at random"
+
+
 def test_soft_labels_are_sampled_in_proportion(tmp_path, monkeypatch):
     counts: dict[str, int] = {}
 
