@@ -67,11 +67,13 @@ def measurement_rows(
     candidates: Sequence[Candidate],
     effort: Effort,
 ) -> pl.DataFrame:
-    """Rows of ``next_measurements``, best first per target."""
-    frames = []
+    """Rows of ``next_measurements``, best first per target; none for a target whose models' part is unknown."""
+    frames = [TABLES["next_measurements"].polars_schema.to_frame()]
     for name in study.targets:
         own = for_target(evidence, errors, name)
         noise = variance_parts(study, evidence, own, scores, audits, target=name)
+        if np.isnan(noise["models"]):
+            continue
         found = [
             *_models(own, noise, candidates, effort),
             *_probe(own, noise, effort, seed=study.seed),
@@ -90,18 +92,26 @@ def measurement_rows(
 def variance_parts(
     study: Study, evidence: Evidence, own: Evidence, scores: pl.DataFrame, audits: pl.DataFrame, *, target: str
 ) -> Mapping[str, float]:
-    """Variance of differences between estimates by what causes it: models, pages, questions."""
+    """Variance of differences between estimates by what causes it: models, pages, questions.
+
+    That of models is NaN where they are so few that none of their families can be left out.
+    """
     estimator = study.estimation.estimator
     influence = family_influence(evidence, scores, name=target, target=study.targets[target], estimator=estimator)
     left_out = _contrasts(influence.left_out_FD)
-    n_families = len(left_out)
-    models = (n_families - 1) / n_families * np.nansum((left_out - np.nanmean(left_out, axis=0)) ** 2, axis=0)
     page_stderr = audits.filter(pl.col("target") == target)["page_stderr"].drop_nulls().to_numpy()
     return {
-        "models": float(np.nanmean(models)),
+        "models": _jackknife_variance(left_out) if len(left_out) else float("nan"),
         "pages": float((page_stderr**2).mean()) if len(page_stderr) else 0.0,
         "questions": _question_noise(study, own, scores, target),
     }
+
+
+def _jackknife_variance(left_out_FD: np.ndarray) -> float:
+    """Mean over domains of the jackknife variance over families."""
+    n_families = len(left_out_FD)
+    squares_FD = (left_out_FD - np.nanmean(left_out_FD, axis=0)) ** 2
+    return float(np.nanmean((n_families - 1) / n_families * np.nansum(squares_FD, axis=0)))
 
 
 def _contrasts(estimate_RD: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """What to measure next: parts of the uncertainty against arithmetic by hand, and the order that follows from them."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -77,6 +79,21 @@ def test_noisier_questions_and_pages_are_a_larger_part(evidence):
         parts.append(variance_parts(STUDY, evidence, evidence, scores, audits, target="t"))
     assert parts[1]["questions"] > 10 * parts[0]["questions"] >= 0
     assert [part["pages"] for part in parts] == pytest.approx([0.01**2, 0.3**2], rel=1e-12)
+
+
+def test_models_so_few_that_none_can_be_left_out_say_nothing_of_what_another_would_steady(evidence):
+    few = replace(
+        evidence,
+        slugs=evidence.slugs[:3],
+        families=evidence.families[:3],
+        kinds=evidence.kinds[:3],
+        params_M=evidence.params_M[:3],
+        bpb_MD=evidence.bpb_MD[:3],
+        error_M=evidence.error_M[:3],
+    )
+    errors, scores, audits = (frame.head(3) for frame in tables(evidence, stderr=0.1, page_stderr=0.1))
+    assert np.isnan(variance_parts(STUDY, few, few, scores, audits, target="t")["models"])
+    assert measurement_rows(STUDY, few, errors, scores, audits, candidates=(), effort=EFFORT).is_empty()
 
 
 def test_a_model_takes_away_what_the_effective_number_of_models_says(evidence):
