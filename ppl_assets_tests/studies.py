@@ -96,3 +96,36 @@ mixture: {keep: 0.25}
 """
     )
     return path
+
+
+def write_many_models(folder: Path, *, models: int, domains: int, tasks: int = 2) -> Path:
+    """A study of imported losses and scores of any size, a target per task; returns the path of the study file.
+
+    Skill lowers losses on every other domain and raises all scores. A model's numbers are the same however many there
+    are; families have three models each.
+    """
+    weight_D = 0.1 * (np.arange(domains) % 2)
+    losses, scores = [], []
+    for number in range(models):
+        rng = np.random.default_rng(number)
+        model = {"slug": f"model-{number:03d}", "family": f"family-{number // 3:02d}"}
+        skill = rng.normal()
+        names = [f"domain-{domain}.org" for domain in range(domains)]
+        bpb_D = 1 - skill * weight_D + 0.05 * rng.normal(size=domains)
+        own = pl.DataFrame({"domain": names, "bpb": bpb_D})
+        losses.append(own.with_columns(**{key: pl.lit(value) for key, value in model.items()}))
+        value_T = np.clip(0.5 + 0.1 * skill + 0.05 * rng.normal(size=tasks), 0, 1)
+        scores += [
+            model | {"task": f"task-{task}", "metric": "acc", "value": value} for task, value in enumerate(value_T)
+        ]
+    pl.concat(losses).write_parquet(folder / "bpb.parquet")
+    pl.DataFrame(scores).write_csv(folder / "scores.csv")
+    targets = [
+        f"  task-{task}: {{tasks: [{{task: task-{task}, metric: acc, kind: accuracy}}]}}\n" for task in range(tasks)
+    ]
+    path = folder / "study.yaml"
+    path.write_text(
+        "name: many\nimports: {bpb: [bpb.parquet], scores: [scores.csv]}\n"
+        f"targets:\n{''.join(targets)}mixture: {{keep: 0.25}}\n"
+    )
+    return path
