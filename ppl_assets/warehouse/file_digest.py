@@ -4,12 +4,14 @@ A file counts as unchanged while size, modification time in nanoseconds and inod
 version control's index. What the digest is of is content alone; times never enter it.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ppl_assets.errors import InputError
 from ppl_assets.warehouse.files import replace_file
 
 
@@ -39,5 +41,7 @@ def remembered(question: str, stamp: object, cache: Path, find: Callable[[], Any
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         pass  # not asked before, or the cache itself is damaged
     answer = find()
-    replace_file(entry, json.dumps({"question": question, "stamp": now, "answer": answer}))
+    # A disk that is full or read-only: found anew the next time, so that one can still look at what is there.
+    with contextlib.suppress(InputError):
+        replace_file(entry, json.dumps({"question": question, "stamp": now, "answer": answer}))
     return answer
