@@ -17,7 +17,11 @@ import pytest
 
 from ppl_assets.likelihood import load_model, score_texts
 from ppl_assets.orchestration.provenance import RECIPES
+from ppl_assets.orchestration.workspace import Workspace
+from ppl_assets.planning.forecast import EVALUATION, SCORING, TRAINING
+from ppl_assets.planning.situation import plan_of
 from ppl_assets.schema import TABLES
+from ppl_assets.settings import Settings
 from ppl_assets.study import embedded_text
 from ppl_assets.study.schema import Arm
 from ppl_assets.warehouse import Lake
@@ -28,7 +32,16 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
+def forecast(tmp_path_factory):
+    """What `ppl-assets plan` finds before anything has run."""
+    settings = Settings(state=tmp_path_factory.mktemp("plan") / "state", study="demo")
+    planned = plan_of(Workspace(settings), "here")
+    assert not settings.state.exists(), "a plan writes nothing"
+    return planned
+
+
+@pytest.fixture(scope="module")
+def demo(forecast, tmp_path_factory):
     """State folder and output of `make demo`; killed processes and leftovers are the other tests' subject."""
     state = tmp_path_factory.mktemp("demo") / "state"
     began = time.monotonic()
@@ -52,6 +65,17 @@ def test_the_demo_ends_well_and_says_where_its_results_are(demo):
     assert seconds < 1800
     peak_gigabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     assert peak_gigabytes < 4
+
+
+def test_the_plan_was_within_forty_per_cent_of_what_the_ledger_says_of_the_run(forecast, demo):
+    """In processor seconds of all that runs models: by the clock, either depends on what else the machine does."""
+    state, _, _ = demo
+    with duckdb.connect(str(state / "warehouse.duckdb"), read_only=True) as warehouse:
+        rows = warehouse.sql("SELECT asset, device, sum(device_seconds) FROM cost_ledger GROUP BY ALL").fetchall()
+    measured = {asset: seconds for asset, device, seconds in rows if device == "cpu"}
+    parts = {asset: (forecast.seconds(asset), measured[asset]) for asset in (TRAINING, SCORING, EVALUATION)}
+    assert forecast.seconds() == pytest.approx(sum(planned for planned, _ in parts.values()))
+    assert forecast.seconds() / sum(paid for _, paid in parts.values()) == pytest.approx(1, abs=0.4), parts
 
 
 def test_the_positive_control_holds_for_both_targets(demo):

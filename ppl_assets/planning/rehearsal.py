@@ -3,13 +3,17 @@
 For every tokenizer and architecture of the pool, the real functions run on a little: some steps of training, the median
 of which counts, and two sizes of scoring and of evaluation, whose line says what a token and a question cost and what
 comes before the first one (loading, self-test). All times are processor seconds of one thread: a busy machine lengthens
-them less than it lengthens a wait. It takes about a minute of one core for four kinds of model.
+them less than it lengthens a wait. As many kinds as a run has workers are tried side by side, because cores that share
+caches and memory slow each other. It takes about a minute of processor time for four kinds of model.
 """
 
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -20,6 +24,7 @@ from ppl_assets.benchmarks.build import build_task
 from ppl_assets.benchmarks.evaluate import evaluate
 from ppl_assets.likelihood.loading import load_model
 from ppl_assets.likelihood.tables import chunk_rows, self_test_sample
+from ppl_assets.processes import end_with_parent
 from ppl_assets.progress import Progress
 from ppl_assets.study import Study
 from ppl_assets.study.schema import ZooRun, checkpoint_slug
@@ -66,30 +71,34 @@ def kind_of(run: ZooRun) -> Kind:
     return run.tokenizer, run.architecture
 
 
-def rehearse(study: Study, pages: pl.DataFrame, chunks: pl.DataFrame) -> dict[Kind, Rehearsed]:
+def rehearse(study: Study, pages: pl.DataFrame, chunks: pl.DataFrame, *, processes: int) -> dict[Kind, Rehearsed]:
     """What each kind of model of the study's pool takes on this machine.
 
     Args:
         pages, chunks: the sampled pages of all parts and the chunks of the scoring part.
+        processes: how many kinds to try at once: as many as a run has workers.
     """
-    import lm_eval.models.huggingface  # noqa: F401  what a worker loads once should not count for the first kind
-    import torch
-
     assert study.zoo is not None
     first = {kind_of(run): run for run in reversed(study.zoo.runs)}
-    threads = torch.get_num_threads()
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(prefix="ppl-plan-") as folder:
+        for task in study.benchmarks.build:
+            build_task(task, pages, Path(folder) / "tasks", seed=study.seed)
+        of_kind = partial(_of_kind, study=study, pages=pages, chunks=chunks, folder=Path(folder))
+        with ProcessPoolExecutor(processes, mp_context=context, initializer=_begin) as pool:
+            return dict(zip(first, pool.map(of_kind, first.values()), strict=True))
+
+
+def _begin() -> None:
+    """Make this process like a worker of a run; what it loads once should not count for its first kind."""
+    import lm_eval.models.huggingface  # noqa: F401
+    import torch
+
+    end_with_parent()
     torch.set_num_threads(1)
-    try:
-        with tempfile.TemporaryDirectory(prefix="ppl-plan-") as folder:
-            tasks = Path(folder) / "tasks"
-            for task in study.benchmarks.build:
-                build_task(task, pages, tasks, seed=study.seed)
-            return {kind: _of_kind(study, run, pages, chunks, Path(folder)) for kind, run in first.items()}
-    finally:
-        torch.set_num_threads(threads)
 
 
-def _of_kind(study: Study, run: ZooRun, pages: pl.DataFrame, chunks: pl.DataFrame, folder: Path) -> Rehearsed:
+def _of_kind(run: ZooRun, *, study: Study, pages: pl.DataFrame, chunks: pl.DataFrame, folder: Path) -> Rehearsed:
     training = _trained(study, run, pages, folder)
     model = folder / checkpoint_slug(run.run, _STEPS)
     parts = [chunks.gather_every(max(1, chunks.height // number)).head(number) for number in _CHUNKS]

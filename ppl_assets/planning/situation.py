@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from ppl_assets.orchestration.provenance import RECIPES, is_current, partitions
+from ppl_assets.orchestration.runner import worker_count
 from ppl_assets.orchestration.workspace import SPLITS, Workspace
 from ppl_assets.planning.devices import device_named
 from ppl_assets.planning.forecast import EVALUATION, SCORING, TRAINING, Plan, Situation, plan
@@ -83,4 +84,4 @@ def _rehearsed(situation: Situation, text: TextSize | None, *, on_cpu_here: bool
     wanted = {(TRAINING, run.run) for run in study.zoo.runs} | {(SCORING, slug) for slug in own}
     if wanted | {(EVALUATION, slug) for slug in own} <= set(situation.done):
         return {}
-    return rehearse(study, text.pages, text.rows)
+    return rehearse(study, text.pages, text.rows, processes=worker_count())

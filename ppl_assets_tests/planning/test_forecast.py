@@ -98,7 +98,7 @@ def test_a_pool_is_rehearsed_on_the_text_that_a_run_would_sample(tmp_path):
     text = sampled_text(study, Retired())
     again = stored_text(text.rows, text.pages)
     assert (again.chunks, again.tokens) == (text.chunks, text.tokens) == (text.rows.height, text.rows["tokens"].sum())
-    rehearsed = rehearse(study, text.pages, text.rows)
+    rehearsed = rehearse(study, text.pages, text.rows, processes=2)
     (kind,) = rehearsed.values()
     assert list(rehearsed) == [("tiny", "llama")]
     assert kind.evaluation.at(10) > 0
