@@ -1,4 +1,7 @@
-"""Certificates as files, for people and programs that open no table: one JSON file per target and domain."""
+"""Certificates as files, for people and programs that open no table: one JSON file per target and selected domain.
+
+Where the evidence carries no choice the mixture is the pool: nothing was selected, and there are no files.
+"""
 
 import json
 from pathlib import Path
@@ -9,10 +12,10 @@ from ppl_assets.export.blend import file_name
 from ppl_assets.warehouse.files import replace_file
 
 
-def certificate_files(folder: Path, certificates: pl.DataFrame) -> list[Path]:
-    """The file of every row of ``certificates``, in their order: ``<target>/<name of the domain>.json``."""
-    names = certificates.select("target", "domain").iter_rows()
-    return [folder / target / f"{file_name(domain)}.json" for target, domain in names]
+def certificate_files(folder: Path, certificates: pl.DataFrame) -> dict[Path, str]:
+    """Path and content for the rows of ``certificates``: ``<target>/<name of the domain>.json``."""
+    selected = certificates.filter(pl.col("decision") != "fallback").select("target", "domain", "certificate")
+    return {folder / target / f"{file_name(domain)}.json": text for target, domain, text in selected.iter_rows()}
 
 
 def write_certificates(folder: Path, certificates: pl.DataFrame) -> None:
@@ -22,7 +25,7 @@ def write_certificates(folder: Path, certificates: pl.DataFrame) -> None:
         InputError: the disk is full or the folder not writable.
     """
     files = certificate_files(folder, certificates)
-    for path, text in zip(files, certificates["certificate"], strict=True):
+    for path, text in files.items():
         replace_file(path, json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n")
     for left in set(folder.glob("*/*.json")) - set(files):
         left.unlink()

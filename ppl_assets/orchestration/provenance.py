@@ -514,7 +514,9 @@ _RECIPES = (
             [_version(workspace, table) for table in (*CERTIFIED_TABLES, "mixture_changes")],
             [_versions_by_model(workspace, table) for table in ("domain_logliks", "benchmark_scores")],
         ],
-        files=lambda workspace, _: certificate_files(workspace.settings.certificates, workspace.table("certificates")),
+        files=lambda workspace, _: [
+            *certificate_files(workspace.settings.certificates, workspace.table("certificates"))
+        ],
     ),
     Recipe(
         asset="next_measurements",

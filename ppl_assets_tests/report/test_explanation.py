@@ -123,9 +123,11 @@ def test_every_domain_that_is_trained_on_has_a_certificate_that_equals_the_table
 
 def test_each_certificate_is_a_file_that_equals_the_row_and_what_explain_prints(workspace):
     settings, rows = workspace.settings, workspace.table("certificates")
+    selected = rows.filter(pl.col("decision") != "fallback")
     paths = certificate_files(settings.certificates, rows)
     assert set(settings.certificates.rglob("*.json")) == set(paths)
-    for path, row in zip(paths, rows.iter_rows(named=True), strict=True):
+    assert selected.height > 0
+    for path, row in zip(paths, selected.iter_rows(named=True), strict=True):
         assert path.parent.name == row["target"]
         assert path.stem == row["domain"], "names that can be names of files stay as they are"
         certificate = json.loads(path.read_text())
@@ -156,9 +158,11 @@ def test_a_certificate_that_was_deleted_is_missed_and_made_again(workspace, tmp_
 def test_certificates_of_domains_that_are_no_longer_chosen_go(tmp_path):
     def certified(*domains):
         texts = [json.dumps({"domain": domain, "licence": "§ 1"}) for domain in domains]
-        return pl.DataFrame({"target": "code", "domain": domains, "certificate": texts})
+        return pl.DataFrame({"target": "code", "domain": domains, "decision": "selected", "certificate": texts})
 
     write_certificates(tmp_path, certified("json/code", "example.com"))
     write_certificates(tmp_path, certified("json/code", "JSON/code"))
     contents = [json.loads(path.read_text())["domain"] for path in tmp_path.rglob("*") if path.is_file()]
     assert sorted(contents) == ["JSON/code", "json/code"]
+    write_certificates(tmp_path, certified("json/code").with_columns(decision=pl.lit("fallback")))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()], "nothing was selected"
