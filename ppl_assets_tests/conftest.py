@@ -43,14 +43,7 @@ def pytest_sessionfinish(session):
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch):
     """No test sees this machine's study, state or Dagster home."""
-    for variable in (
-        "PPL_STATE_DIR",
-        "PPL_STUDY",
-        "DAGSTER_HOME",
-        "PPL_GPU_EXECUTOR",
-        "PPL_GPU_EXECUTOR_CONFIG",
-        "PPL_LAKE",
-    ):
+    for variable in _OF_A_USER:
         monkeypatch.delenv(variable, raising=False)
 
 

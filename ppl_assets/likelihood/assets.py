@@ -1,20 +1,24 @@
 """Assets of the likelihood room: what each chunk, and then each domain, costs each model."""
 
+import contextlib
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from ppl_assets.errors import InputError
 from ppl_assets.hardware import claimed_device
 from ppl_assets.likelihood.cost import forward_flops_per_token
-from ppl_assets.likelihood.loading import load_model
+from ppl_assets.likelihood.loading import load_model, prefetch_model
 from ppl_assets.likelihood.tables import chunk_rows, domain_rows, known_rows, self_test_sample
 from ppl_assets.orchestration.executors import GPU_OPTIONS
-from ppl_assets.orchestration.provenance import scoring_digest
+from ppl_assets.orchestration.provenance import is_current, partitions, scoring_digest
 from ppl_assets.orchestration.step import Step, WorkspaceResource, asset_options
-from ppl_assets.processes import alone
+from ppl_assets.orchestration.workspace import Workspace
+from ppl_assets.processes import alone, is_held
 from ppl_assets.registry import model_source
 
 
@@ -27,7 +31,7 @@ def chunk_logliks(context: dg.AssetExecutionContext, workspace: WorkspaceResourc
     """What each chunk of text costs one model, in nats, with a status for every chunk."""
     step = Step(context, workspace)
     # A second run of the same model waits, finds all of its losses known, and scores nothing.
-    with alone(step.workspace.settings.locks / f"chunk_logliks-{step.key}"):
+    with alone(_lock(step.workspace, step.key)):
         return _published(step)
 
 
@@ -67,6 +71,7 @@ def _scored(
         device=source.device,
         trust_remote_code=source.trust_remote_code,
     )
+    prefetch_next(Workspace(opened.settings), step.key)
     rows = chunk_rows(
         step.key,
         chunks,
@@ -81,6 +86,31 @@ def _scored(
         progress=step.report(),
     )
     return rows, forward_flops_per_token(loaded.model)
+
+
+def prefetch_next(workspace: Workspace, slug: str) -> threading.Thread:
+    """Bring the files of the model that will be scored after `slug` close, in a thread that ends with the process."""
+
+    def prefetch() -> None:
+        after = (each for each in partitions(workspace, "chunk_logliks") if each is not None and each > slug)
+        # What another process is at is being read already.
+        free = (each for each in after if not is_held(_lock(workspace, each)))
+        following = next((each for each in free if not is_current(workspace, "chunk_logliks", each)), None)
+        if following is None:
+            return
+        source = model_source(workspace.study, workspace.settings.models, workspace.model(following), device="cpu")
+        # What is wrong with it is said when its turn comes.
+        with contextlib.suppress(InputError):
+            prefetch_model(source.location, revision=source.revision)
+
+    thread = threading.Thread(target=prefetch, name="prefetch", daemon=True)
+    thread.start()
+    return thread
+
+
+def _lock(workspace: Workspace, slug: str) -> Path:
+    """Held by who scores the model."""
+    return workspace.settings.locks / f"chunk_logliks-{slug}"
 
 
 def _shards(step: Step) -> Path:

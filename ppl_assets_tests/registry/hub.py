@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import huggingface_hub.constants
+import pytest
 import transformers
 
 from ppl_assets.training import train_tokenizer
@@ -31,6 +33,15 @@ def tiny_model(folder: Path) -> Path:
 def address_of(server: ThreadingHTTPServer) -> str:
     """What a client is pointed at."""
     return f"http://127.0.0.1:{server.server_port}"
+
+
+def point_client_at(server: ThreadingHTTPServer, patch: pytest.MonkeyPatch, cache: Path) -> None:
+    """Let the hub's client in this process ask `server`, and keep what it gets in `cache`."""
+    constants, address = huggingface_hub.constants, address_of(server)
+    patch.setattr(constants, "HF_HUB_OFFLINE", False)
+    patch.setattr(constants, "ENDPOINT", address)
+    patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+    patch.setattr(constants, "HF_HUB_CACHE", str(cache))
 
 
 @contextlib.contextmanager

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import huggingface_hub.constants
 import pytest
 
 from ppl_assets.errors import InputError
 from ppl_assets.likelihood import load_model, score_texts
 from ppl_assets.registry.hub import pinned_commit
-from ppl_assets_tests.registry.hub import COMMIT, address_of, serve_hub, tiny_model
+from ppl_assets_tests.registry.hub import COMMIT, point_client_at, serve_hub, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +19,7 @@ def model_folder(tmp_path_factory) -> Path:
 def hub(model_folder, monkeypatch, tmp_path):
     """The server, with the client pointed at it; it knows ``maker/tiny`` with the branch ``main``."""
     with serve_hub("maker/tiny", model_folder, revision="main") as server:
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-        address = address_of(server)
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
-        template = address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        point_client_at(server, monkeypatch, tmp_path / "cache")
         yield server
 
 
