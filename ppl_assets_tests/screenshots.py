@@ -17,7 +17,7 @@ _MILLISECONDS = 120_000
 
 
 def take(server: Server, report: Path, folder: Path) -> dict[str, str]:
-    """Save a picture of the lineage graph, an asset's partitions and the report; returns the text seen on each."""
+    """Save pictures of the lineage graph, an asset's partitions and the report; returns the text seen on each."""
     from playwright.sync_api import sync_playwright
 
     pages: dict[str, tuple[str, Callable[[Any], Any]]] = {
@@ -28,6 +28,7 @@ def take(server: Server, report: Path, folder: Path) -> dict[str, str]:
             lambda page: page.get_by_text("Materialized").first,
         ),
         "report": (report.as_uri(), lambda page: page.locator("h1").first),
+        "evidence": (f"{report.as_uri()}#evidence-0", lambda page: page.locator("html[data-drawn=yes]")),
     }
     seen = {}
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,9 +39,15 @@ def take(server: Server, report: Path, folder: Path) -> dict[str, str]:
             page.goto(url, timeout=_MILLISECONDS)
             awaited(page).wait_for(timeout=_MILLISECONDS)
             seen[name] = page.locator("body").inner_text()
+            _at_its_anchor(page)
             page.screenshot(path=folder / f"{name}.png")
         browser.close()
     return seen
+
+
+def _at_its_anchor(page: Any) -> None:
+    """Back to where the address leads: what was drawn since has moved it."""
+    page.evaluate("document.getElementById(location.hash.slice(1))?.scrollIntoView({behavior: 'instant'})")
 
 
 def main() -> None:
