@@ -69,16 +69,16 @@ def propose_probes(
     family_FD = centred_families(family_means(centred_scores(x_MD, "normal"), ~np.isnan(x_MD), family_M))
     label_D = np.array(groups)
     loss_FK = np.stack([family_FD[:, label_D == name].mean(axis=1) for name in names], axis=1)
-    share_CK = _candidates(len(names), np.random.default_rng(seed))
+    share_CK = sharp_mixtures(len(names), CANDIDATES, np.random.default_rng(seed))
     return ProbeDesign(
         groups=tuple(names), shares=share_CK[_greedy(_contrasts(loss_FK), _log_shares(share_CK), probes)]
     )
 
 
-def _candidates(n_groups: int, rng: np.random.Generator) -> np.ndarray:
-    """Mixtures that favour a random half or fewer of the groups: sharp contrasts carry the most information."""
-    favoured_C1 = rng.integers(1, max(2, n_groups // 2 + 1), size=(CANDIDATES, 1))
-    place_CK = rng.permuted(np.tile(np.arange(n_groups), (CANDIDATES, 1)), axis=1)
+def sharp_mixtures(n_groups: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Random mixtures that favour a random half or fewer of the groups: sharp contrasts carry the most information."""
+    favoured_C1 = rng.integers(1, max(2, n_groups // 2 + 1), size=(count, 1))
+    place_CK = rng.permuted(np.tile(np.arange(n_groups), (count, 1)), axis=1)
     share_CK = np.where(place_CK < favoured_C1, 1.0, FLOOR)
     return share_CK / share_CK.sum(axis=1, keepdims=True)
 

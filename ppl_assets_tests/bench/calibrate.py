@@ -1,11 +1,12 @@
 """Estimates against known truth: simulated worlds, and RegMix's random mixtures. Tables in Markdown on standard output.
 
 Run: python -m ppl_assets_tests.bench.calibrate [--repeats 100] [--first 0] [--sizes 30 90 300]
-    [--only regmix|fewer|recovery|other|errors|pages|gate]
+    [--only regmix|fewer|recovery|other|errors|gate|probes]
 
 regmix: rank correlation of estimates with causal effects, per rule; fewer: the same with some of its models. recovery:
 share of the planted domains among those that a rule puts on top; other: the same in harder and easier worlds. errors:
-false discovery rate at q = 0.1 and coverage of 90 % intervals. gate: how often it says what.
+false discovery rate at q = 0.1 and coverage of 90 % intervals. gate: how often it says what. probes: how many until two
+targets that a public pool cannot tell apart have their own kind of text on top.
 
 Draws have the seeds `first`, `first` + 1, ... Rules were chosen on seeds from 1,000 to 8,999.
 """
@@ -17,14 +18,17 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy.stats import spearmanr as scipy_spearmanr
 
-from ppl_assets.estimation import GateVerdict, estimate_domains, signal_gate
+from ppl_assets.estimation import GateVerdict, estimate_by_kind, estimate_domains, propose_probes, signal_gate
 from ppl_assets.estimation.domain_scores import point_estimate
+from ppl_assets.estimation.probe_design import sharp_mixtures
 from ppl_assets_tests.estimation.published import FOLDER, regmix
 from ppl_assets_tests.estimation.rivals import RULES, WITH_GAPS, Rule
-from ppl_assets_tests.estimation.worlds import World
+from ppl_assets_tests.estimation.worlds import TwinWorld, World
 
 SIZES = (30, 90, 300)
 LAWS = ("gaussian", "mixture")
+MOST_PROBES = 20
+PROBE_ARMS = ("designed", "random", "random, as sharp")
 LEVEL = 0.10  # nominal false discovery rate
 FEWER = (60, 128, 256)  # models of RegMix
 OTHER = {
@@ -171,13 +175,62 @@ def unrelated_errors(families: Sequence[str], seed: int) -> np.ndarray:
     return rng.normal(size=family_M.max() + 1)[family_M] + 0.5 * rng.normal(size=len(family_M))
 
 
+def probe_rows(seeds: range) -> Iterator[Sequence[object]]:
+    """Probes needed by how their mixtures come about: over all models together, and combined by kind; mean, quartiles,
+    and what random ones need more than designed ones in the same worlds, with a standard error."""
+    world = TwinWorld()
+    for by_kind in (False, True):
+        needed = {arm: np.array([probes_needed(world, arm, s, by_kind=by_kind) for s in seeds]) for arm in PROBE_ARMS}
+        for arm, count in needed.items():
+            more = count - needed["designed"]
+            quartiles = " / ".join(f"{quartile:.0f}" for quartile in np.percentile(count, (25, 50, 75)))
+            yield (
+                "combined by kind" if by_kind else "all models", arm, float(count.mean()), quartiles,
+                int((count > MOST_PROBES).sum()), f"{more.mean():+.2f} ± {more.std(ddof=1) / np.sqrt(len(more)):.2f}",
+            )  # fmt: skip
+
+
+def probes_needed(world: TwinWorld, arm: str, seed: int, *, by_kind: bool = False) -> int:
+    """The fewest probes from which on, up to `MOST_PROBES`, nine tenths of the top tenth are of the right kind for both
+    targets; `MOST_PROBES` + 1 where that many are too few."""
+    pool = world.public(np.random.default_rng(seed))
+    share_PK = _mixtures(world, arm, pool, np.random.default_rng(seed + 1_000_000))
+    added = world.probes(share_PK, np.random.default_rng(seed + 2_000_000))
+    least = 3 if by_kind else 1  # a kind of fewer models has no correlation
+    for count in range(MOST_PROBES, least - 1, -1):
+        bpb_MD, error_M2 = (np.vstack([old, new[:count]]) for old, new in zip(pool[:2], added[:2], strict=True))
+        kinds = ["public"] * len(pool[0]) + ["probe"] * count
+        for target in range(2):
+            error_M = error_M2[:, target]
+            if by_kind:
+                families = [*pool[2], *added[2][:count]]
+                estimate_D = estimate_by_kind(bpb_MD, error_M, kinds=kinds, families=families).combined
+            else:
+                estimate_D = point_estimate(bpb_MD, error_M, "gls")
+            if (world.kind_D[np.argsort(-estimate_D)[: world.each]] == target).mean() < 0.9:
+                return count + 1
+    return least
+
+
+def _mixtures(
+    world: TwinWorld, arm: str, pool: tuple[np.ndarray, np.ndarray, list[str]], rng: np.random.Generator
+) -> np.ndarray:
+    """Mixtures of the probes: by the design, even over all mixtures, or drawn as those that the design chooses from."""
+    if arm == "designed":
+        groups = [f"g{kind:02d}" for kind in world.kind_D]
+        return propose_probes(pool[0], families=pool[2], groups=groups, probes=MOST_PROBES).shares
+    if arm == "random":
+        return rng.dirichlet(np.ones(world.kinds), MOST_PROBES)
+    return sharp_mixtures(world.kinds, MOST_PROBES, rng)
+
+
 def main() -> None:
     """Write the tables asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=100)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--only", choices=("regmix", "fewer", "recovery", "other", "errors", "pages", "gate"))
+    parser.add_argument("--only", choices=("regmix", "fewer", "recovery", "other", "errors", "gate", "probes"))
     options = parser.parse_args()
     seeds = range(options.first, options.first + options.repeats)
     here = (FOLDER / "regmix").is_dir()
@@ -198,6 +251,9 @@ def main() -> None:
     if options.only in (None, "gate"):
         header = ("law", "models", "world", "select", "weak", "abstain", "reliability")
         table("Gate", header, gate_rows(options.sizes, seeds))
+    if options.only in (None, "probes"):
+        header = ("estimate", "mixtures", "probes", "quartiles", f"more than {MOST_PROBES}", "more than designed")
+        table("Probes needed", header, probe_rows(seeds))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from ppl_assets.estimation.evidence import Evidence, errors_by_target
 from ppl_assets.estimation.tables import kind_rows
 from ppl_assets.study.schema import Target, TargetTask, ZooRun
 from ppl_assets.training.data import texts_by_pattern
-from ppl_assets_tests.estimation.test_pool import losses_of, probes_world
+from ppl_assets_tests.estimation.worlds import TwinWorld
 
 TARGETS = ["zero", "one"]
 TASK = {name: (TargetTask(task=name, metric="m", kind="bpb"),) for name in TARGETS}
@@ -53,7 +53,7 @@ def error_rows(evidence: Evidence, errors: np.ndarray) -> pl.DataFrame:
 @pytest.fixture(scope="module")
 def public() -> tuple[Evidence, pl.DataFrame]:
     """A pool that learned kinds 0 and 1 together, and errors on the two."""
-    bpb, errors, families, _, _ = probes_world(0)
+    bpb, errors, families = TwinWorld().public(np.random.default_rng(0))
     evidence = evidence_of(bpb, families, ["public"] * len(bpb))
     return evidence, error_rows(evidence, errors)
 
@@ -126,13 +126,13 @@ def test_a_group_is_one_pattern_where_it_can_be_and_its_domains_where_it_cannot(
 def test_estimates_by_kind_are_those_of_the_kind_alone_and_combined_by_their_weights(public):
     evidence, errors = public
     assert kind_rows(evidence, errors, targets=TARGETS, estimator="gls", top_share=0.1).is_empty()
-    bpb, error, families, _, rng = probes_world(0)
+    bpb, error, families = TwinWorld().public(np.random.default_rng(0))
     share = ours.propose_probes(bpb, families=families, groups=evidence.groups, probes=6).shares
-    probe_bpb, probe_error = losses_of(share, rng, ability=0.3)
+    probe_bpb, probe_error, probe_families = TwinWorld().probes(share, np.random.default_rng(1))
     both = evidence_of(
         np.vstack([bpb, probe_bpb]),
-        [*families, *(f"probe{f}" for f in np.repeat(np.arange(6), 2))],
-        ["public"] * 40 + ["probe"] * 12,
+        [*families, *probe_families],
+        ["public"] * 40 + ["probe"] * 6,
     )
     rows = kind_rows(
         both, error_rows(both, np.vstack([error, probe_error])), targets=TARGETS, estimator="gls", top_share=0.1
@@ -142,8 +142,8 @@ def test_estimates_by_kind_are_those_of_the_kind_alone_and_combined_by_their_wei
     by_kind = {kind: own.filter(pl.col("kind") == kind) for kind in ("public", "probe", "combined")}
     assert {kind: set(frame["models"]) for kind, frame in by_kind.items()} == {
         "public": {40},
-        "probe": {12},
-        "combined": {52},
+        "probe": {6},
+        "combined": {46},
     }
     # Through Fisher's z and back.
     np.testing.assert_allclose(by_kind["public"]["estimate"], ours.gls(bpb, error[:, 0]), rtol=0, atol=1e-12)

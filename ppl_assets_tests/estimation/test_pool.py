@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 import ppl_assets.estimation as ours
 from ppl_assets.errors import InputError
 from ppl_assets.estimation.rank_correlation import centred_ranks
-from ppl_assets_tests.bench.calibrate import causal_agreement
+from ppl_assets_tests.bench.calibrate import PROBE_ARMS, causal_agreement, probes_needed
 from ppl_assets_tests.estimation.published import needs_public_models, needs_regmix, public_models
 from ppl_assets_tests.estimation.rivals import RULES
+from ppl_assets_tests.estimation.worlds import TwinWorld
 
 
 def test_tasks_are_oriented_and_standardised_before_they_are_averaged():
@@ -103,46 +104,35 @@ def test_the_default_orders_domains_by_their_causal_effects_better_than_spearman
     assert plain.mean() == pytest.approx(0.735, abs=0.0005)  # as published with the question
 
 
-def probes_world(seed: int) -> tuple[np.ndarray, np.ndarray, list[str], list[str], np.random.Generator]:
-    """A public pool in which kinds 0 and 1 always come together; targets are the losses on those kinds."""
-    rng = np.random.default_rng(seed)
-    share = np.exp(0.8 * rng.normal(size=(20, 10)))
-    share[:, 1] = share[:, 0] * np.exp(0.05 * rng.normal(size=20))
-    share /= share.sum(axis=1, keepdims=True)
-    bpb, errors = losses_of(share, rng, ability=1.0)
-    return bpb, errors, [f"public{f}" for f in np.repeat(np.arange(20), 2)], [f"g{d % 10}" for d in range(100)], rng
-
-
-def losses_of(share_FK: np.ndarray, rng: np.random.Generator, *, ability: float) -> tuple[np.ndarray, np.ndarray]:
-    family = np.repeat(np.arange(len(share_FK)), 2)
-    level = -ability * rng.normal(size=len(family))
-    own = 0.3 * rng.normal(size=(len(share_FK), 100))
-    bpb = (
-        level[:, None]
-        - (np.log(share_FK)[:, np.arange(100) % 10] + own)[family]
-        + 0.2 * rng.normal(size=(len(family), 100))
-    )
-    return 10 + bpb, level[:, None] - np.log(share_FK[family, :2]) + 0.1 * rng.normal(size=(len(family), 2))
-
-
 def test_designed_probes_separate_targets_that_the_public_pool_cannot():
+    world = TwinWorld()
     before, after = [], []
     for seed in range(3):
-        bpb, errors, families, groups, rng = probes_world(seed)
+        bpb, errors, families = world.public(np.random.default_rng(seed))
         assert ours.target_correlations(errors)[0, 1] > 0.95
-        design = ours.propose_probes(bpb, families=families, groups=groups, probes=12, seed=seed)
+        design = ours.propose_probes(
+            bpb, families=families, groups=[f"g{kind}" for kind in world.kind_D], probes=12, seed=seed
+        )
         np.testing.assert_allclose(design.shares.sum(axis=1), 1)
-        probe_bpb, probe_errors = losses_of(design.shares, rng, ability=0.3)
-        kinds = ["public"] * len(bpb) + ["probe"] * len(probe_bpb)
-        everyone = families + [f"probe{f}" for f in np.repeat(np.arange(12), 2)]
+        probe_bpb, probe_errors, probe_families = world.probes(design.shares, np.random.default_rng(seed))
         for target in range(2):
             found = ours.estimate_by_kind(
                 np.vstack([bpb, probe_bpb]),
                 np.concatenate([errors, probe_errors])[:, target],
-                kinds=kinds,
-                families=everyone,
+                kinds=["public"] * len(bpb) + ["probe"] * 12,
+                families=[*families, *probe_families],
             )
-            before.append((np.argsort(-found.by_kind["public"])[:10] % 10 == target).mean())
-            after.append((np.argsort(-found.combined)[:10] % 10 == target).mean())
+            before.append((world.kind_D[np.argsort(-found.by_kind["public"])[:10]] == target).mean())
+            after.append((world.kind_D[np.argsort(-found.combined)[:10]] == target).mean())
     assert np.mean(before) < 0.7  # two kinds share the top
     assert np.mean(after) > 0.9
+
+
+@pytest.mark.slow
+def test_fewer_designed_than_random_probes_put_the_right_domains_on_top():
+    world = TwinWorld()
+    needed = {arm: np.array([probes_needed(world, arm, seed) for seed in range(12)]) for arm in PROBE_ARMS}
+    assert np.median(needed["designed"]) <= 3
+    for arm in ("random", "random, as sharp"):
+        fewer = needed[arm] - needed["designed"]
+        assert fewer.mean() > 2 * fewer.std(ddof=1) / np.sqrt(len(fewer)), (arm, needed)

@@ -106,6 +106,53 @@ class World:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TwinWorld:
+    """A public pool that learned two kinds of text always together, a target on each of the two, and probes.
+
+    Models hold shares of `kinds` kinds of text, of `each` domains; a loss is a power law of the tokens of its domain as
+    in ``mixture``. Errors are the noiseless losses on kinds 0 and 1 plus noise of measurement. The tenth of the domains
+    that a study selects has room for one kind. Public families have two models and differ in ability and within a kind
+    (`own`, of log shares); probes are one model each, alike but for their mixture and a little of either.
+    """
+
+    kinds: int = 10
+    each: int = 10
+    families: int = 20
+
+    @cached_property
+    def kind_D(self) -> np.ndarray:
+        """Kind of each domain."""
+        return np.arange(self.kinds * self.each) % self.kinds
+
+    def public(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Losses, errors (models x 2) and families of the public pool."""
+        share_FK = np.exp(rng.normal(size=(self.families, self.kinds)))
+        share_FK[:, 1] = share_FK[:, 0] * np.exp(0.05 * rng.normal(size=self.families))
+        share_FK /= share_FK.sum(axis=1, keepdims=True)
+        family_M = np.repeat(np.arange(self.families), 2)
+        bpb_MD, error_M2 = self._trained(share_FK, family_M, rng, ability=1.0, own=0.6)
+        return bpb_MD, error_M2, [f"public{family}" for family in family_M]
+
+    def probes(self, share_PK: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """The same of one model per mixture of kinds; a mixture's model is the same whatever others come after it."""
+        parts = [self._trained(share_K[None], np.zeros(1, int), rng, ability=0.2, own=0.15) for share_K in share_PK]
+        bpb_MD, error_M2 = (np.vstack(rows) for rows in zip(*parts, strict=True))
+        return bpb_MD, error_M2, [f"probe{number}" for number in range(len(parts))]
+
+    def _trained(
+        self, share_FK: np.ndarray, family_M: np.ndarray, rng: np.random.Generator, *, ability: float, own: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        shared_F, alone_M = rng.normal(size=len(share_FK)), rng.normal(size=len(family_M))
+        scale_M1 = np.exp(ability * np.sqrt(0.5) * (shared_F[family_M] + alone_M))[:, None]
+        share_FD = share_FK[:, self.kind_D] * np.exp(own * rng.normal(size=(len(share_FK), len(self.kind_D))))
+        loss_MD, kind_MK = (
+            1 + (scale_M1 * (0.3 + self.kinds * share[family_M])) ** -0.3 for share in (share_FD, share_FK)
+        )
+        error_M2 = kind_MK[:, :2] + 0.02 * rng.normal(size=(len(family_M), 2))
+        return loss_MD + 0.05 * rng.normal(size=loss_MD.shape), error_M2
+
+
+@dataclass(frozen=True, kw_only=True)
 class PagedWorld:
     """A world in which losses come from pages. Each page has its own share of a topic that families learned more or
     less of and that the error depends on (`common`), and its own noise for each model (`alone`), in units of losses.
