@@ -88,13 +88,19 @@ def model_counts(X: np.ndarray) -> np.ndarray:
 
 def centred_ranks(x_MD: np.ndarray) -> np.ndarray:
     """Twice the mid-rank within each column minus (n + 1), as int8 or int16; 0 where the loss is missing."""
+    return _ranks_and_ties(x_MD)[0]
+
+
+def _ranks_and_ties(x_MD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`centred_ranks`, and which columns have losses that are tied or missing."""
     from ppl_assets.estimation.rank_kernels import column_ranks, sorting_network
 
     n_models = x_MD.shape[0]
     assert n_models <= np.iinfo(np.int16).max, "ranks are stored in two bytes"
     rank_MD = np.empty(x_MD.shape, np.int8 if n_models <= np.iinfo(np.int8).max else np.int16)
-    column_ranks(x_MD, sorting_network(n_models), rank_MD)
-    return rank_MD
+    tied_D = np.empty(x_MD.shape[1], bool)
+    column_ranks(x_MD, sorting_network(n_models), rank_MD, tied_D)
+    return rank_MD, tied_D
 
 
 def target_ranks(y_M: np.ndarray, present_MD: np.ndarray | None) -> np.ndarray:
@@ -231,8 +237,10 @@ def _from_pairs(x_MD: np.ndarray, y_TM: np.ndarray, present_MD: np.ndarray | Non
 
     n_models, n_texts = x_MD.shape
     # Ranks of one byte compare faster than losses, but only losses know which of them are missing.
-    value_MD = centred_ranks(x_MD) if present_MD is None else np.ascontiguousarray(x_MD)
-    tied = _tied_columns(value_MD)
+    value_MD, tied_D = (
+        _ranks_and_ties(x_MD) if present_MD is None else (np.ascontiguousarray(x_MD), np.ones(n_texts, bool))
+    )
+    tied = np.flatnonzero(tied_D)
     tied_MD = np.ascontiguousarray(value_MD[:, tied])
     net_TD, untied_x_D = np.zeros((len(y_TM), n_texts), np.int64), np.full(n_texts, n_models * (n_models - 1) // 2)
     for y_M, net_D in zip(y_TM, net_TD, strict=True):
@@ -258,12 +266,3 @@ def _from_pairs(x_MD: np.ndarray, y_TM: np.ndarray, present_MD: np.ndarray | Non
         untied_y = np.array([(here_MD * (differ_MM @ here_MD)).sum(axis=0) / 2 for differ_MM in differ_TMM])
     scale = np.sqrt(untied_x_D * untied_y.astype(np.float64)) if tied_apart else pairs
     return np.where((untied_x_D > 0) & (untied_y > 0), net_TD / scale, np.nan)
-
-
-def _tied_columns(value_MD: np.ndarray) -> np.ndarray:
-    """Columns with a tie or a gap. Ranks without ties have one sum of squares, (n^3 - n) / 3, and any tie lowers it."""
-    if value_MD.dtype.kind == "f":
-        return np.arange(value_MD.shape[1])
-    n_models = len(value_MD)
-    rank_MD = value_MD.astype(exact_float(n_models))
-    return np.flatnonzero(np.einsum("md,md->d", rank_MD, rank_MD) < (n_models**3 - n_models) // 3)

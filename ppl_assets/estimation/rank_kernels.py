@@ -13,10 +13,9 @@ from functools import lru_cache
 import numba
 import numpy as np
 
-TILE = 2048  # columns per tile: two float32 rows and their int8 ranks stay in the first-level cache
-
-
-COLUMNS = 512  # columns sorted side by side: the keys of 90 models take 180 kB, in the second-level cache
+TILE = 2048  # columns per tile of losses: the sums of a few targets stay in the first-level cache
+RANKED = 1024  # columns per tile of ranks: those of 90 models take 90 kB, in the second-level cache
+COLUMNS = 128  # columns sorted side by side: the keys of 90 models take 45 kB, nearly all in the first-level cache
 
 
 @lru_cache(maxsize=8)
@@ -41,9 +40,15 @@ def sorting_network(n: int) -> np.ndarray:
 
 @numba.njit(cache=True, nogil=True)
 def _sort_tile(
-    x_MD: np.ndarray, pair_C2: np.ndarray, low: int, key_MW: np.ndarray, differ_W: np.ndarray, doubt_W: np.ndarray
+    x_MD: np.ndarray,
+    number_M: np.ndarray,
+    pair_C2: np.ndarray,
+    low: int,
+    key_MW: np.ndarray,
+    differ_W: np.ndarray,
+    doubt_W: np.ndarray,
 ) -> None:
-    """Sort the columns of `x_MD` by keys: the losses as float32, their last bits replaced by the number of the model.
+    """Sort the columns of `x_MD` by keys: the losses as float32, their last bits replaced by the model's number.
 
     `doubt_W` marks columns that keys alone do not order: two losses that agree in the bits left, or one that is missing
     (it comes last). `differ_W` is room for the least difference between neighbours.
@@ -51,7 +56,7 @@ def _sort_tile(
     n_models, width = x_MD.shape
     value_MW, unsigned_MW = key_MW.view(np.float32), key_MW.view(np.uint32)
     for k in range(n_models):
-        x, value, key = x_MD[k], value_MW[k], key_MW[k]
+        x, value, key, number = x_MD[k], value_MW[k], key_MW[k], number_M[k]
         for d in range(width):
             value[d] = np.float32(x[d]) + np.float32(0)  # no negative zero
         for d in range(width):
@@ -59,7 +64,7 @@ def _sort_tile(
             missing = (bits & 0x7FFFFFFF) > 0x7F800000
             # The integer order of floats: those below zero are turned round.
             ordered = 0x7FFFFFFF if missing else bits ^ ((bits >> 31) & 0x7FFFFFFF)
-            key[d] = (ordered & ~low) | k
+            key[d] = (ordered & ~low) | number
     for c in range(len(pair_C2)):
         first, second = key_MW[pair_C2[c, 0]], key_MW[pair_C2[c, 1]]
         for d in range(width):
@@ -76,11 +81,23 @@ def _sort_tile(
 
 
 @numba.njit(cache=True, nogil=True)
-def _mid_ranks(x_MD: np.ndarray, d: int, key_MW: np.ndarray, low: int, order_M: np.ndarray, rank_M: np.ndarray) -> None:
-    """Centred double mid-ranks of column `d` from the losses themselves, put right where keys only nearly sorted it."""
+def _mid_ranks(
+    x_MD: np.ndarray,
+    d: int,
+    model_M: np.ndarray,
+    key_MW: np.ndarray,
+    low: int,
+    order_M: np.ndarray,
+    rank_M: np.ndarray,
+) -> bool:
+    """Centred double mid-ranks of column `d` from the losses themselves, put right where keys only nearly sorted it.
+
+    `model_M` says which model has which number. True where losses are tied or missing.
+    """
     n = 0
+    tied = False
     for place in range(len(order_M)):
-        model = key_MW[place, d] & low
+        model = model_M[key_MW[place, d] & low]
         rank_M[model] = 0
         if x_MD[model, d] == x_MD[model, d]:
             at = n
@@ -96,13 +113,17 @@ def _mid_ranks(x_MD: np.ndarray, d: int, key_MW: np.ndarray, low: int, order_M: 
             last += 1
         for at in range(first, last):
             rank_M[order_M[at]] = first + last - n
+        tied |= last > first + 1
         first = last
+    return tied or n < len(order_M)
 
 
 @numba.njit(cache=True, nogil=True)
-def column_ranks(x_MD: np.ndarray, pair_C2: np.ndarray, rank_MD: np.ndarray) -> None:
-    """Write the centred double mid-ranks of each column to `rank_MD`: int8 up to 127 models, int16 beyond."""
+def column_ranks(x_MD: np.ndarray, pair_C2: np.ndarray, rank_MD: np.ndarray, tied_D: np.ndarray) -> None:
+    """Write the centred double mid-ranks of each column to `rank_MD`, int8 up to 127 models and int16 beyond, and to
+    `tied_D` whether losses are tied or missing in it."""
     n_models, n_columns = x_MD.shape
+    number_M = np.arange(n_models)
     low = 1
     while low < n_models:
         low = 2 * low + 1
@@ -113,13 +134,14 @@ def column_ranks(x_MD: np.ndarray, pair_C2: np.ndarray, rank_MD: np.ndarray) -> 
     for start in range(0, n_columns, COLUMNS):
         width = min(COLUMNS, n_columns - start)
         x = x_MD[:, start : start + width]
-        _sort_tile(x, pair_C2, low, key_MW, differ_W, doubt_W)
+        _sort_tile(x, number_M, pair_C2, low, key_MW, differ_W, doubt_W)
         for place in range(n_models):
             key, rank = key_MW[place], 2 * place - (n_models - 1)
             for d in range(width):
-                tile_MW[key[d] & low, d] = rank
+                tile_MW[np.uintp(key[d] & low), np.uintp(d)] = rank
+        tied_D[start : start + width] = False
         for doubted in np.flatnonzero(doubt_W[:width]):
-            _mid_ranks(x, doubted, key_MW, low, order_M, rank_M)
+            tied_D[start + doubted] = _mid_ranks(x, doubted, number_M, key_MW, low, order_M, rank_M)
             tile_MW[:, doubted] = rank_M
         rank_MD[:, start : start + width] = tile_MW[:, :width]
 
@@ -130,9 +152,15 @@ def rank_sums(
 ) -> None:
     """Write sums over models of rank times target rank, and of squared ranks.
 
-    Without writing the ranks down: in a sorted column they are known.
+    Without writing the ranks down: in a sorted column they are known. Models are numbered by the target, so that
+    without ties the number alone says the target's rank.
     """
     n_models, n_columns = x_MD.shape
+    model_M = np.argsort(target_M)
+    number_M = np.empty(n_models, np.int64)
+    number_M[model_M] = np.arange(n_models)
+    sorted_M = target_M[model_M]
+    untied = (np.diff(sorted_M) > 0).all()
     low = 1
     while low < n_models:
         low = 2 * low + 1
@@ -143,16 +171,20 @@ def rank_sums(
     for start in range(0, n_columns, COLUMNS):
         width = min(COLUMNS, n_columns - start)
         x = x_MD[:, start : start + width]
-        _sort_tile(x, pair_C2, low, key_MW, differ_W, doubt_W)
+        _sort_tile(x, number_M, pair_C2, low, key_MW, differ_W, doubt_W)
         net_W[:] = 0
         for place in range(n_models):
             key, rank = key_MW[place], net_D.dtype.type(2 * place - (n_models - 1))
-            for d in range(width):
-                net_W[d] += rank * target_M[key[d] & low]
+            if untied:
+                for d in range(width):
+                    net_W[d] += rank * net_D.dtype.type(np.int32(2) * (key[d] & np.int32(low)) - np.int32(n_models - 1))
+            else:
+                for d in range(width):
+                    net_W[d] += rank * sorted_M[np.uintp(key[d] & low)]
         net_D[start : start + width] = net_W[:width]
         square_D[start : start + width] = (n_models**3 - n_models) // 3
         for doubted in np.flatnonzero(doubt_W[:width]):
-            _mid_ranks(x, doubted, key_MW, low, order_M, rank_M)
+            _mid_ranks(x, doubted, model_M, key_MW, low, order_M, rank_M)
             net_D[start + doubted] = (rank_M * target_M).sum()
             square_D[start + doubted] = (rank_M * rank_M).sum()
 
@@ -165,24 +197,35 @@ def concordance(value_MD: np.ndarray, order: np.ndarray, lower: np.ndarray, coun
     losses or their ranks; NaN is higher than nothing.
     """
     n_columns = value_MD.shape[1]
-    wide = np.zeros(TILE, np.int16)
-    narrow = np.zeros(TILE, np.int8)
-    for start in range(0, n_columns, TILE):
-        width = min(TILE, n_columns - start)
+    wide = np.zeros(RANKED, np.int32)
+    narrow = np.zeros(RANKED, np.int8)
+    for start in range(0, n_columns, RANKED):
+        stop = min(start + RANKED, n_columns)
+        wide[:] = 0
         for place in range(len(order)):
-            a = value_MD[order[place], start : start + width]
-            wide[:] = 0
+            a = value_MD[order[place], start:stop]
             # A byte holds 127 comparisons; more are carried over.
-            for first in range(0, lower[place], 127):
+            for first in range(0, lower[place], 124):
+                last = min(first + 124, lower[place])
                 narrow[:] = 0
-                for other in range(first, min(first + 127, lower[place])):
-                    b = value_MD[order[other], start : start + width]
-                    for d in range(width):
+                for other in range(first, last - 3, 4):
+                    b0, b1 = value_MD[order[other], start:stop], value_MD[order[other + 1], start:stop]
+                    b2, b3 = value_MD[order[other + 2], start:stop], value_MD[order[other + 3], start:stop]
+                    for d in range(stop - start):
+                        narrow[d] += (
+                            np.int8(a[d] > b0[d])
+                            + np.int8(a[d] > b1[d])
+                            + np.int8(a[d] > b2[d])
+                            + np.int8(a[d] > b3[d])
+                        )
+                for other in range(last - (last - first) % 4, last):
+                    b = value_MD[order[other], start:stop]
+                    for d in range(stop - start):
                         narrow[d] += a[d] > b[d]
-                for d in range(width):
+                for d in range(stop - start):
                     wide[d] += narrow[d]
-            for d in range(width):
-                count_D[start + d] += wide[d]
+        for d in range(stop - start):
+            count_D[start + d] += wide[d]
 
 
 @numba.njit(cache=True, nogil=True)
