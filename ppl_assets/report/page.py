@@ -19,6 +19,7 @@ from markupsafe import Markup
 from ppl_assets.report import charts, wording
 from ppl_assets.report.costs import costs
 from ppl_assets.report.data import GROUPINGS, ReportData
+from ppl_assets.report.pilot import pilot_answers
 from ppl_assets.report.risks import INSEPARABLE, Risk, risks
 from ppl_assets.report.sections import shown_sections
 from ppl_assets.report.together import mixture_views
@@ -98,6 +99,7 @@ class TargetView:
     mixture_estimate: float | None
     pool_estimate: float | None
     pool_known: bool
+    pilots: list[dict[str, Any]]
     risks: list[Risk]
     audits: list[dict[str, Any]]
     groups: list[tuple[str, list[dict[str, Any]]]]
@@ -133,6 +135,7 @@ def _target_view(data: ReportData, target: str) -> TargetView:
         mixture_estimate=_mean_estimate(frame, "weight"),
         pool_estimate=_mean_estimate(frame, "pool"),
         pool_known=frame["pool"].count() > 0,
+        pilots=pilot_answers(data, target),
         risks=risks(data, target),
         audits=_audits(data, target, frame),
         groups=groups,

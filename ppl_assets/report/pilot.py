@@ -23,6 +23,12 @@ def pilot_view(data: ReportData) -> dict[str, Any] | None:
     return {"plan": plan, "parts": parts}
 
 
+def pilot_answers(data: ReportData, target: str) -> list[dict[str, Any]]:
+    """The rows that decide about a target, one per size; none of what has not been run."""
+    decided = data.pilot_comparison.filter("decides", pl.col("target") == target, pl.col("gain").is_not_null())
+    return decided.sort("size").to_dicts()
+
+
 def _part(data: ReportData, size: str, target: str, measure: str) -> dict[str, Any]:
     own = data.pilot_comparison.filter(pl.col("size") == size, pl.col("target") == target)
     against = own.filter(pl.col("measure") == measure)

@@ -50,6 +50,20 @@ def test_every_number_equals_its_table(section, world):
         assert cell.text == FORMATS[cell.get("data-form")](row[column])
 
 
+def test_the_answer_says_what_the_pilot_measured_of_its_target(world):
+    page = lxml.html.document_fromstring(render(world))
+    for target in TASKS:
+        (card,) = page.xpath(f"//article[h3[starts-with(normalize-space(), '{target}')]]")
+        assert "Measured in the pilot" in text_of(card)
+        row = world.pilot_comparison.filter("decides", target=target).row(0, named=True)
+        shown = {json.loads(cell.get("data-from"))[1]: cell.get("value") for cell in card.xpath(".//data[@data-from]")}
+        assert {name: shown[name] for name in ("gain", "ci_low", "ci_high")} == {
+            name: repr(row[name]) for name in ("gain", "ci_low", "ci_high")
+        }
+    unknown = world.pilot_comparison.with_columns(gain=pl.lit(None, pl.Float64))
+    assert "Measured in the pilot" not in render(replace(world, pilot_comparison=unknown))
+
+
 def test_the_plan_and_harm_outside_the_target_are_told(section, world):
     text = text_of(section)
     assert "frozen on 2026-01-31T12:00:00+00:00 as pilot 1" in text
