@@ -5,6 +5,7 @@ What the tests of operations need: every kind of partition, cheap enough to be c
 
 import json
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import polars as pl
@@ -29,15 +30,21 @@ benchmarks:
   build: [{task: continuation, pages: "*", form: continuation, items: 6, context_bytes: 40}]
 targets:
   built: {tasks: [{task: continuation, metric: bits_per_byte, kind: bpb}], allow_reversed: true}
-  known: {tasks: [{task: exam, metric: acc, kind: accuracy}], allow_reversed: true}
-imports: {scores: [scores.csv]}
+KNOWN
 estimation: {replicates: 20, minimum_models: 3}
 mixture: {keep: 0.5}
 """
+KNOWN = """\
+  known: {tasks: [{task: exam, metric: acc, kind: accuracy}], allow_reversed: true}
+imports: {scores: [scores.csv]}
+"""
 
 
-def write_scored_study(folder: Path, models: tuple[str, ...] = MODELS) -> Path:
-    """Write the study, its pages, its models' folders and their imported scores; returns the path of the study file."""
+def write_scored_study(folder: Path, models: tuple[str, ...] = MODELS, *, known: str = KNOWN) -> Path:
+    """Write the study, its pages, its models' folders and their imported scores; returns the path of the study file.
+
+    Without the lines `known`, all scores are of the task that is built.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     with (folder / "pages.jsonl").open("w") as file:
@@ -45,12 +52,22 @@ def write_scored_study(folder: Path, models: tuple[str, ...] = MODELS) -> Path:
             page = {"domain": DOMAINS[number % len(DOMAINS)], "text": text_of_bytes(int(rng.integers(250, 700)), rng)}
             file.write(json.dumps(page) + "\n")
     for slug in models:
-        write_model(folder / slug, seed=sum(slug.encode()))
+        write_model(folder / slug, seed=crc32(slug.encode()))
     write_scores(folder, models)
     study = folder / "study.yaml"
-    listed = [f"  - {{slug: {slug}, family: {slug}, source: {slug}}}" for slug in models]
-    study.write_text(STUDY.replace("MODELS", "\n".join(listed)))
+    study.write_text(STUDY.replace("MODELS\n", "".join(map(listed, models))).replace("KNOWN\n", known))
     return study
+
+
+def add_model(study: Path, slug: str) -> None:
+    """A model that the study does not have yet: its folder and its line."""
+    write_model(study.parent / slug, seed=crc32(slug.encode()))
+    study.write_text(study.read_text().replace("models:\n", f"models:\n{listed(slug)}"))
+
+
+def listed(slug: str) -> str:
+    """A model's line in the study."""
+    return f"  - {{slug: {slug}, family: {slug}, source: {slug}}}\n"
 
 
 def write_model(folder: Path, *, seed: int) -> None:

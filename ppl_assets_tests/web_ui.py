@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ppl_assets.settings import Settings
@@ -76,6 +76,12 @@ class Server:
             lambda: self.ask(query, id=backfill)["partitionBackfillOrError"]["status"],
             {"COMPLETED_SUCCESS", "COMPLETED_FAILED", "COMPLETED", "FAILED", "CANCELED"},
         )
+
+    def cancel_backfill(self, backfill: str) -> None:
+        """Cancel it, as the button does: runs that wait are not started, those that run are stopped."""
+        answer = self.ask("mutation($id: String!) {cancelPartitionBackfill(backfillId: $id) {__typename}}", id=backfill)
+        assert answer["cancelPartitionBackfill"] == {"__typename": "CancelBackfillSuccess"}
+        assert self.finished_backfill(backfill) == "CANCELED"
 
     def runs_of_backfill(self, backfill: str) -> list[dict[str, Any]]:
         """Its runs, with their tags by name."""
@@ -142,14 +148,18 @@ def select_nothing_for_a_moment() -> None:
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[Server]:
-    """`ppl-assets ui` on a state, loaded; all of its processes end with the block."""
+def serving(settings: Settings, environment: dict[str, str] | None = None) -> Iterator[Server]:
+    """`ppl-assets ui` on a state, loaded, in an environment (None: this process's, without what a user may have set).
+
+    All of its processes end with the block.
+    """
     port = free_port()
     command = [sys.executable, "-m", "ppl_assets", "ui", "--port", str(port)]
     command += ["--study", settings.study, "--state", str(settings.state)]
+    if environment is None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PPL_", "DAGSTER_"))}
     # Steps of tiny models next to each other: one thread each is fastest.
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("PPL_", "DAGSTER_"))}
-    environment = own | {"OMP_NUM_THREADS": "1", "DAGSTER_MULTIPROCESS_EXECUTOR_MAX_CONCURRENT": "1"}
+    environment = environment | {"OMP_NUM_THREADS": "1", "DAGSTER_MULTIPROCESS_EXECUTOR_MAX_CONCURRENT": "1"}
     with (settings.state.parent / "ui.log").open("a") as log:
         process = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=environment
@@ -159,7 +169,9 @@ def serving(settings: Settings) -> Iterator[Server]:
             running.wait()
             yield running
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            # Where a test has ended the UI, what it had started is there or is not.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
             process.wait(timeout=120)
 
 
