@@ -9,12 +9,14 @@ import random
 import shutil
 import time
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ppl_assets.orchestration.provenance import RECIPES
 from ppl_assets.settings import Settings
 from ppl_assets_tests.faults.invariants import (
+    Finished,
     assert_nothing_is_half_written,
     assert_nothing_was_lost,
     finished_work,
@@ -27,6 +29,8 @@ from ppl_assets_tests.studies import write_import_study
 pytestmark = pytest.mark.slow
 
 KILLS = {"imported": 190, "scored": 20}
+# Runs on states of their own side by side.
+LANES = 2
 WRITE_STUDY = {"imported": write_import_study, "scored": write_scored_study}
 # A whole run has some hundreds of writes. Within so many, and so much of a whole run's time, a kill comes early in what
 # is left of a run or late, and leaves it further than it was.
@@ -49,25 +53,39 @@ def test_killed_at_random_writes_and_moments_it_ends_in_the_tables_of_a_run_left
     began = time.monotonic()
     _start(children, undisturbed, None).join()
     seconds = MOST_OF_A_RUN * (time.monotonic() - began)
-    expected, rng, hit, runs = tables_of(undisturbed), random.Random(kind), Counter[str](), 0
-    while hit.total() < KILLS[kind]:
-        runs += 1
-        settings = settings_of(study, f"state-{runs}")
-        _kill_until_it_ends(children, settings, rng, hit, wanted=KILLS[kind], seconds=seconds)
-        assert_same_tables(tables_of(settings), expected)
-        assert not list(settings.state.rglob(".*.tmp"))
-        shutil.rmtree(settings.state)
+    expected, everything = tables_of(undisturbed), finished_work(undisturbed)
+
+    def lane(number: int) -> tuple[Counter[str], int]:
+        """One run after the other, each killed until it ends, until there were this lane's kills; how many runs."""
+        rng, hit, runs = random.Random(f"{kind} {number}"), Counter[str](), 0
+        while hit.total() < KILLS[kind] / LANES:
+            runs += 1
+            settings = settings_of(study, f"state-{number}-{runs}")
+            killed = _kill_until_it_ends(
+                children, settings, rng, most=KILLS[kind] // LANES - hit.total(), seconds=seconds
+            )
+            hit.update(_next_asset(finished, everything) for finished in killed)
+            assert_same_tables(tables_of(settings), expected)
+            assert not list(settings.state.rglob(".*.tmp"))
+            shutil.rmtree(settings.state)
+        return hit, runs
+
+    with ThreadPoolExecutor(LANES) as pool:
+        lanes = list(pool.map(lane, range(LANES)))
+    hit = sum((each for each, _ in lanes), Counter[str]())
+    assert hit.total() >= KILLS[kind]
     with_lines = "".join(f"\n  {count:4d} {where}" for where, count in hit.most_common())
+    runs = sum(each for _, each in lanes)
     print(f"\n{hit.total()} kill points of {kind} runs, {runs} runs finished after them; killed during{with_lines}")  # noqa: T201
 
 
 def _kill_until_it_ends(
-    children, settings: Settings, rng: random.Random, hit: Counter[str], *, wanted: int, seconds: float
-) -> None:
-    before, exit_code = finished_work(settings), None
+    children, settings: Settings, rng: random.Random, *, most: int, seconds: float
+) -> Iterator[Finished]:
+    """What was finished at each kill, of `most` at the most."""
+    before, exit_code, kills = finished_work(settings), None, 0
     while exit_code != 0:
-        by_write = rng.random() < 0.5
-        alone = hit.total() >= wanted
+        by_write, alone = rng.random() < 0.5, kills >= most
         child = _start(children, settings, rng.randint(1, MOST_WRITES) if by_write and not alone else None)
         child.join(timeout=None if by_write or alone else rng.uniform(0, seconds))
         child.kill()
@@ -79,7 +97,8 @@ def _kill_until_it_ends(
         assert_nothing_was_lost(before, after)
         before = after
         if exit_code:
-            hit[_next_asset(after)] += 1
+            kills += 1
+            yield after
 
 
 def _start(children, settings: Settings, number: int | None):
@@ -88,7 +107,6 @@ def _start(children, settings: Settings, number: int | None):
     return child
 
 
-def _next_asset(finished: dict) -> str:
+def _next_asset(finished: Finished, everything: Finished) -> str:
     """The first asset, in the order of the graph, of which nothing or not all is finished."""
-    done = {asset for asset, _ in finished}
-    return next((asset for asset in RECIPES if asset not in done), "the end")
+    return next((asset for asset, partition in everything if (asset, partition) not in finished), "the end")
