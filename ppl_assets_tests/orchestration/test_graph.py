@@ -1,8 +1,10 @@
 """The asset graph as Dagster sees it: complete, described, and light to load."""
 
 import json
+import re
 import subprocess
 import sys
+from itertools import pairwise
 
 import dagster as dg
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from ppl_assets import definitions, gpu_definitions
 from ppl_assets.orchestration.provenance import RECIPES
 from ppl_assets.orchestration.whole_graph import asset_levels, upstream_of, whole_graph
+from ppl_assets_tests.reader import ROOT, blocks
 
 GPU_ASSETS = {"model_zoo", "benchmark_scores", "chunk_logliks", "pilot_runs"}
 
@@ -36,6 +39,18 @@ def test_loading_both_locations_imports_no_model_library():
 
 def test_every_asset_has_a_recipe_and_every_recipe_an_asset():
     assert set(specs()) == set(RECIPES)
+
+
+def test_the_diagram_in_the_readme_has_every_asset_and_only_real_dependencies():
+    (diagram,) = (block.text for block in blocks(ROOT / "README.md") if block.language == "mermaid")
+    plain = re.sub(r'\["[^"]*"\]', "", diagram)
+    chains = [line.split(" --> ") for line in map(str.strip, plain.splitlines()) if "-->" in line]
+    arrows = [arrow for chain in chains for arrow in pairwise(chain)]
+    assert {asset for arrow in arrows for asset in arrow} == set(RECIPES)
+    for upstream, asset in arrows:
+        assert upstream in {dep.asset_key.to_user_string() for dep in specs()[asset].deps}, (upstream, asset)
+    by_gpu = set(re.findall(r'(\w+)\["[^"]*gpu[^"]*"\]', diagram))
+    assert by_gpu == GPU_ASSETS
 
 
 def test_recipes_stand_in_the_order_of_the_graph():
