@@ -40,7 +40,9 @@ def study_page() -> str:
     parts = [f"# The study file\n\n{_GENERATED}\n"]
     for section in _sections(Study, []):
         first = (section.__doc__ or "").strip().splitlines()[0]
-        rows = "".join(_field_row(name, section) for name in section.model_fields if name != "folder")
+        # What must be stated comes first.
+        fields = sorted(section.model_fields, key=lambda name: not section.model_fields[name].is_required())
+        rows = "".join(_field_row(name, section) for name in fields if name != "folder")
         parts.append(
             f"## {section.__name__}\n\n{first}\n\n| key | type | default | meaning |\n| --- | --- | --- | --- |\n{rows}"
         )

@@ -17,7 +17,7 @@ from typing import Any
 
 from ppl_assets.corpus.pages import Page, Rejection, text_rejection
 from ppl_assets.errors import InputError, suggestion
-from ppl_assets.study.schema import Files, HuggingFaceDataset, Study
+from ppl_assets.study.schema import Files, HuggingFaceDataset, PageColumns, Study
 
 # A few kilobytes of .gz may unpack to a line that no memory holds.
 _MOST_LINE_BYTES = 1 << 28
@@ -85,7 +85,7 @@ def _dataset_rows(source: HuggingFaceDataset, study: Study, where: str) -> Itera
         raise InputError(f"{where}, after row {row}: cannot be read: {error}") from error
 
 
-def columns_of(source: Files | HuggingFaceDataset) -> list[str]:
+def columns_of(source: PageColumns) -> list[str]:
     """The columns that a study names, text first; of a name with dots its first part, which holds the rest."""
     optional = (source.id, source.domain, source.url, source.language, source.license, source.maker, source.group)
     named = [source.text, *(column for column in optional if column is not None)]
@@ -105,7 +105,7 @@ def registered_domain(url: str) -> str | None:
     return _suffixes()(url).top_domain_under_public_suffix.lower() or None
 
 
-def _page(source: Files | HuggingFaceDataset, row: Row, default_id: str, where: str) -> Page | Rejection:
+def _page(source: PageColumns, row: Row, default_id: str, where: str) -> Page | Rejection:
     """A row as a page, or the rejection that stands for it."""
 
     def value(column: str | None) -> str | None:

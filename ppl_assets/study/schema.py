@@ -33,13 +33,13 @@ class PythonPackages(Section):
     )
 
 
-class Files(Section):
-    """Pages in files: one row is one page. The column `meta.url` is the key `url` of the struct or JSON in `meta`."""
+class PageColumns(Section):
+    """Where the fields of a page are."""
 
-    kind: Literal["parquet", "jsonl"] = Field(description="jsonl may be plain, .gz or .zst")
-    paths: tuple[str, ...] = Field(min_length=1, description="files or glob patterns, relative to the study file")
-    text: Name = Field(default="text", description="column of the text")
-    id: Name | None = Field(default=None, description="column of the page id; default: file name and row")
+    text: Name = Field(
+        default="text", description="column of the text; `meta.text` is the key `text` of the struct or JSON in `meta`"
+    )
+    id: Name | None = Field(default=None, description="column of the page id; default: file or dataset name, and row")
     domain: Name | None = Field(default=None, description="column of the domain")
     url: Name | None = Field(default=None, description="column of the URL whose registered domain is the domain")
     language: Name | None = Field(default=None, description="column of the language")
@@ -48,34 +48,27 @@ class Files(Section):
     group: Name | None = Field(default=None, description="column of the domain's group")
 
     @model_validator(mode="after")
-    def _one_domain_column(self) -> "Files":
+    def _one_domain_column(self) -> "PageColumns":
         if (self.domain is None) == (self.url is None):
             raise ValueError("expected exactly one of 'domain' and 'url'")
         return self
 
 
-class HuggingFaceDataset(Section):
-    """Pages of a dataset on the Hugging Face hub, streamed; columns as in Files."""
+class Files(PageColumns):
+    """Pages in files: one row is one page."""
+
+    kind: Literal["parquet", "jsonl"] = Field(description="jsonl may be plain, .gz or .zst")
+    paths: tuple[str, ...] = Field(min_length=1, description="files or glob patterns, relative to the study file")
+
+
+class HuggingFaceDataset(PageColumns):
+    """Pages of a dataset on the Hugging Face hub, streamed."""
 
     kind: Literal["huggingface"] = Field(description="of the source")
     dataset: Name = Field(description="repository on the hub, or a folder relative to the study file")
     revision: Name = Field(description="pinned commit or tag")
     subset: Name | None = Field(default=None, description="configuration of the dataset")
     split: Name = Field(default="train", description="part of the dataset")
-    text: Name = Field(default="text", description="column of the text")
-    id: Name | None = Field(default=None, description="column of the page id; default: the dataset's name and row")
-    domain: Name | None = Field(default=None, description="column of the domain")
-    url: Name | None = Field(default=None, description="column of the URL whose registered domain is the domain")
-    language: Name | None = Field(default=None, description="column of the language")
-    license: Name | None = Field(default=None, description="column of the licence")
-    maker: Name | None = Field(default=None, description="column of the maker")
-    group: Name | None = Field(default=None, description="column of the domain's group")
-
-    @model_validator(mode="after")
-    def _one_domain_column(self) -> "HuggingFaceDataset":
-        if (self.domain is None) == (self.url is None):
-            raise ValueError("expected exactly one of 'domain' and 'url'")
-        return self
 
 
 class Split(Section):
