@@ -163,7 +163,11 @@ class _Worker(Generic[Work]):
 
 def _serve(pipe: "connection.Connection[Any, Any]", execute: Execute[Any]) -> None:
     """What a worker process does: execute what comes, until its parent is gone."""
+    from tqdm import tqdm
+
     end_with_parent()
+    # Its own holds a semaphore of the system, which a worker that is killed would leave behind.
+    tqdm.set_lock(threading.RLock())
     lock = threading.Lock()
 
     def send(message: Any) -> None:

@@ -87,3 +87,19 @@ def execute_and_tell(_: Any, tell: Callable[[Any], None]) -> None:
     """Say who executes, then hang."""
     tell(os.getpid())
     signal.pause()
+
+
+def test_workers_that_drew_a_bar_leave_nothing_behind_when_they_are_ended(tmp_path) -> None:
+    """Python tells at its end of semaphores that nobody gave back."""
+    (tmp_path / "bars.py").write_text(
+        "import io\nfrom tqdm import tqdm\nfrom ppl_assets.orchestration.workers import Workers\n"
+        "def execute(work, tell):\n"
+        "    return sum(tqdm(range(work), file=io.StringIO()))\n"
+        "if __name__ == '__main__':\n"
+        "    with Workers(1, execute, seconds=600) as workers:\n"
+        "        print(*(done.result for done in workers.run([4], print)))\n"
+    )
+    bare = {name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"}
+    ended = subprocess.run([sys.executable, tmp_path / "bars.py"], capture_output=True, text=True, env=bare)
+    assert (ended.stdout, ended.returncode) == ("6\n", 0), ended.stderr
+    assert "leaked" not in ended.stderr
