@@ -24,7 +24,7 @@ from ppl_assets.filtering.normalization import Normalization
 INCLUDE, EXCLUDE = "__label__include", "__label__exclude"
 
 # So few lines that the processor's cache still holds them when fastText reads them.
-_LINES_AT_ONCE = 64
+_LINES_AT_ONCE = 128
 # What fastText adds to a probability (model.cc, std_log), and the least that float32 leaves of it after taking it back.
 _ADDED, _RESOLUTION = 1e-5, 1e-12
 

@@ -36,19 +36,17 @@ class Normalization:
         # ASCII is in every normal form, and knowing that a text is ASCII costs nothing.
         if text.isascii():
             return _without_markers(text.encode("ascii"))
-        encoded = self._formed(text).encode("utf-8", "replace")
+        # Latin-1 is in NFC and has no line separators; trying costs a tenth of looking at every character.
+        latin_1 = _is_latin_1(text)
+        if self.unicode_form == "NFKC" or (self.unicode_form == "NFC" and not latin_1):
+            text = unicodedata.normalize(self.unicode_form, text)
+        encoded = text.encode("utf-8", "replace")
         # One byte is found fifteen times as fast as several, and most texts lack one of those that it takes.
         if b"\xc2" in encoded:
             encoded = _C1_CONTROLS.sub(b" ", encoded)
-        if b"\xe2" in encoded and (b"\xa8" in encoded or b"\xa9" in encoded):
+        if not latin_1 and b"\xe2" in encoded and (b"\xa8" in encoded or b"\xa9" in encoded):
             encoded = _LINE_SEPARATORS.sub(b" ", encoded)
         return _without_markers(encoded)
-
-    def _formed(self, text: str) -> str:
-        """The text in the normal form; Latin-1 is in NFC, and trying costs a tenth of looking at every character."""
-        if self.unicode_form == "none" or (self.unicode_form == "NFC" and _is_latin_1(text)):
-            return text
-        return unicodedata.normalize(self.unicode_form, text)
 
 
 def _is_latin_1(text: str) -> bool:
