@@ -23,6 +23,7 @@ from ppl_assets_tests.faults.invariants import (
     assert_nothing_was_lost,
     finished_work,
 )
+from ppl_assets_tests.orchestration.engines import write_home
 from ppl_assets_tests.orchestration.test_runner import (
     assert_same_tables,
     ran_without_error,
@@ -68,16 +69,25 @@ def remount(folder: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
 
 
+# Without a copy of what steps print: a process under libfaketime 0.9.10 cannot sleep (Python asks for the end of the
+# sleep on a clock that does not jump, the library moves it), and Dagster would leave behind who makes the copy.
+_NO_COPY = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+
+
 def command(settings: Settings, *, clock: str | None = None) -> subprocess.CompletedProcess[str]:
     """`ppl-assets run` as a user types it; `clock` moves the time of day that it sees."""
     arguments = ["run", "--study", settings.study, "--state", str(settings.state)]
-    prefix = ["faketime", "-f", clock] if clock else []
+    prefix, environment = [], dict(os.environ)
+    if clock:
+        home = write_home(settings.state.parent, {"compute_logs": _NO_COPY})
+        prefix = ["faketime", "-f", clock]
+        environment |= {"DONT_FAKE_MONOTONIC": "1", "DAGSTER_HOME": str(home)}
     return subprocess.run(
         [*prefix, sys.executable, "-m", "ppl_assets", *arguments],
         capture_output=True,
         text=True,
         timeout=600,
-        env=os.environ | {"DONT_FAKE_MONOTONIC": "1"},
+        env=environment,
     )
 
 
