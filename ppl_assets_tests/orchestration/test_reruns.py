@@ -16,7 +16,7 @@ from ppl_assets.orchestration.whole_graph import upstream_of
 from ppl_assets.orchestration.workspace import Workspace
 from ppl_assets.settings import Settings
 from ppl_assets_tests.orchestration.test_runner import ran_without_error, run, settings_of
-from ppl_assets_tests.scored_study import MODELS, write_model, write_scored_study
+from ppl_assets_tests.scored_study import MODELS, write_model, write_scored_study, write_scores
 
 pytestmark = pytest.mark.slow
 
@@ -89,13 +89,13 @@ CHANGES = {
         | partitions("benchmark_scores", ("beta",))
         | FIRST,
     ),
+    # No text has the token: losses and scores come out the same, and only what reads the chunks' rows sees the change.
     "a model's tokenizer": (
         another_tokenizer,
-        {"model_registry"}
+        {"model_registry", "correlation_estimates"}
         | partitions("chunk_logliks", ("beta",))
         | partitions("domain_logliks", ("beta",))
-        | partitions("benchmark_scores", ("beta",))
-        | FIRST,
+        | partitions("benchmark_scores", ("beta",)),
     ),
     "the corpus sample": (
         replace("pages_per_domain: 4}", "pages_per_domain: 3}"),
@@ -134,9 +134,11 @@ def test_a_change_reruns_exactly_what_depends_on_it(finished, tmp_path, name):
 
 
 def test_scoring_code_that_gives_the_same_numbers_is_run_again_and_stops_there(settings, monkeypatch):
-    # In this process, where the change is seen.
+    # In this process, where the change is seen. The chunks' rows say by which code they were scored: what reads them
+    # runs as well, comes out the same, and nothing is decided anew.
     monkeypatch.setattr(provenance, "_SCORING_CODE", "next")
-    assert set(ran_without_error(settings)) == partitions("chunk_logliks") | partitions("domain_logliks")
+    read_chunks = {"correlation_estimates", "domain_audits"}
+    assert set(ran_without_error(settings)) == partitions("chunk_logliks") | partitions("domain_logliks") | read_chunks
 
 
 def test_a_model_that_leaves_and_comes_back_is_scored_anew(finished, settings):
@@ -146,13 +148,16 @@ def test_a_model_that_leaves_and_comes_back_is_scored_anew(finished, settings):
     (line,) = (line for line in with_all.splitlines(keepends=True) if "slug: delta" in line)
     try:
         study.write_text(with_all.replace(line, ""))
-        assert_ran(reran(settings), {"model_registry"} | FIRST)
+        # Its imported scores leave as well: with them it would stay, as an imported model.
+        write_scores(folder, tuple(slug for slug in MODELS if slug != "delta"))
+        assert_ran(reran(settings), {"imported_scores", "model_registry"} | FIRST)
         for table in ("chunk_logliks", "domain_logliks", "benchmark_scores"):
             assert "delta" not in Workspace(settings).lake.partitions(table)
     finally:
         study.write_text(with_all)
+        write_scores(folder, MODELS)
     anew = {f"{asset}[delta]" for asset in ("chunk_logliks", "domain_logliks", "benchmark_scores")}
-    assert_ran(reran(settings), {"model_registry"} | anew | FIRST)
+    assert_ran(reran(settings), {"imported_scores", "model_registry"} | anew | FIRST)
     footer = Workspace(settings).lake.footer("chunk_logliks", "delta")
     assert footer is not None
     assert footer.cost["tokens"] > 0, "scored, not resurrected"
