@@ -127,8 +127,9 @@ def by_block(X: np.ndarray, y: np.ndarray, statistic: Statistic, *, width: int =
             present_MD = None
             if width == WHOLE:
                 # Sums show a missing loss themselves: no pass over the losses just to look for one.
-                estimate_TD[:] = statistic(block, y_TM, None)
-                if np.isfinite(estimate_TD).all():
+                whole_TD = statistic(block, y_TM, None)
+                if np.isfinite(whole_TD).all():
+                    estimate_TD = whole_TD
                     break
             if not sums_are_finite(block):
                 refuse_infinite(x_MD)
