@@ -124,27 +124,43 @@ def celery(settings: Settings, folder: Path) -> Iterator[Engine]:
     folders = {name: folder / name for name in ("in", "control", "results")}
     for each in folders.values():
         each.mkdir()
-    config = example("celery.yaml")
+    transport = {
+        "broker_transport_options": {
+            "data_folder_in": str(folders["in"]),
+            "data_folder_out": str(folders["in"]),
+            "control_folder": str(folders["control"]),
+        }
+    }
+    config, launcher = example("celery.yaml"), commented_blocks()["CeleryRunLauncher"]
     config["execution"]["config"] |= {
         "broker": "filesystem://",
         "backend": folders["results"].as_uri(),
-        "config_source": {
-            "broker_transport_options": {
-                "data_folder_in": str(folders["in"]),
-                "data_folder_out": str(folders["in"]),
-                "control_folder": str(folders["control"]),
-            }
-        },
+        "config_source": transport,
     }
-    home = write_home(folder, commented_blocks()["CeleryRunLauncher"])
+    launcher["run_launcher"]["config"] |= {"config_source": transport}
+    home = write_home(folder, launcher)
     own = environment(settings, "celery", home, written(folder / "celery.yaml", config)) | {
         "PPL_CELERY_BROKER": "filesystem://",
         "PPL_CELERY_BACKEND": folders["results"].as_uri(),
     }
-    command = ["dagster-celery", "worker", "start", "-A", "dagster_celery.app", "-y", str(folder / "celery.yaml")]
     log = folder / "worker.log"
-    with _running([*command, "-q", "gpu", "-n", "gpu1", "--", "--concurrency", "2"], own, log):
+    with _celery_worker(folder, own, queue="gpu", processes=2, log=log):
         yield Engine(environment=own, log=log)
+
+
+@contextmanager
+def celery_with_runs(settings: Settings, folder: Path) -> Iterator[Engine]:
+    """A worker for whole runs as well, which the launcher sends to the queue ``dagster``."""
+    with (
+        celery(settings, folder) as engine,
+        _celery_worker(folder, engine.environment, queue="dagster", processes=1, log=folder / "runs.log"),
+    ):
+        yield engine
+
+
+def _celery_worker(folder: Path, own: dict[str, str], *, queue: str, processes: int, log: Path):
+    command = ["dagster-celery", "worker", "start", "-A", "dagster_celery.app", "-y", str(folder / "celery.yaml")]
+    return _running([*command, "-q", queue, "-n", f"{queue}1", "--", "--concurrency", str(processes)], own, log)
 
 
 _RAY = """

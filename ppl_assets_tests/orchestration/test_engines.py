@@ -18,14 +18,16 @@ from ppl_assets_tests.orchestration.engines import (
     PARTITIONS,
     STUDY,
     Engine,
+    celery_with_runs,
     commented_blocks,
     k8s,
     materialize,
+    ray,
     write_home,
 )
 from ppl_assets_tests.orchestration.postgres import postgresql
 from ppl_assets_tests.orchestration.test_runner import run, settings_of
-from ppl_assets_tests.orchestration.web_ui import web_ui
+from ppl_assets_tests.web_ui import serving
 
 pytestmark = pytest.mark.slow
 
@@ -106,11 +108,42 @@ def launcher_of(engine: Engine) -> str:
     return subprocess.run(command, env=engine.environment, capture_output=True, text=True, check=True).stdout.strip()
 
 
+def backfill_by_the_web_ui(engine: Engine, settings: Settings) -> None:
+    """Request one partition as a page does, and wait until it is there."""
+    with serving(settings, engine.environment) as server:
+        backfill = server.launch_backfill(["chunk_logliks"], ["mail-step1"])
+        assert server.finished_backfill(backfill) == "COMPLETED_SUCCESS"
+
+
+LAUNCHED = {
+    "celery": (celery_with_runs, "Celery task has been forwarded to the broker."),
+    "ray": (ray, "Ray run job created"),
+}
+
+
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_a_backfill_of_the_web_ui_goes_through_the_launcher_of_an_engine_to_its_executor(
+    name, settings, by_the_command_line, tmp_path, monkeypatch
+):
+    """The daemon's launcher hands the run to the engine, and the executor in it the step."""
+    start, said = LAUNCHED[name]
+    with start(settings, tmp_path) as engine:
+        backfill_by_the_web_ui(engine, settings)
+        rows = Workspace(settings).lake.read("chunk_logliks", "mail-step1")
+        assert rows.equals(by_the_command_line["chunk_logliks"])
+        for variable, value in engine.environment.items():
+            monkeypatch.setenv(variable, value)
+        with open_instance() as instance:
+            (record,) = instance.get_run_records(dg.RunsFilter(tags={"dagster/partition": "mail-step1"}), limit=1)
+            run_id = record.dagster_run.run_id
+            assert said in messages(instance, run_id)
+            EXECUTED_BY[name](engine, instance, {run_id: "chunk_logliks"})
+
+
 def test_a_backfill_of_the_web_ui_is_launched_on_kubernetes_and_runs_there(settings, tmp_path, monkeypatch):
     """The daemon's launcher makes the pod of the run, and the executor in it the pod of the step."""
     with k8s(settings, tmp_path) as engine:
-        with web_ui(engine, tmp_path / "ui.log") as server:
-            assert server.backfill("chunk_logliks", ["mail-step1"]) == "COMPLETED_SUCCESS"
+        backfill_by_the_web_ui(engine, settings)
         assert is_current(Workspace(settings), "chunk_logliks", "mail-step1")
         for variable, value in engine.environment.items():
             monkeypatch.setenv(variable, value)
