@@ -92,8 +92,15 @@ def train(run: Run, folder: Path, *, progress: Report | None = None) -> dict[str
 
 
 def finished(run: Run, folder: Path) -> dict[str, Any] | None:
-    """What is known of a run that is finished; None where it is not."""
-    return read_record(folder / "model", fingerprint=run.identity)
+    """What is known of a run that is finished; None where it is not.
+
+    Raises:
+        InputError: it repeated its pages more often than is allowed by now.
+    """
+    facts = read_record(folder / "model", fingerprint=run.identity)
+    if facts is not None:
+        _check_budget(run, facts["unique_tokens"])
+    return facts
 
 
 def check(run: Run) -> PackedPages:
@@ -103,8 +110,12 @@ def check(run: Run) -> PackedPages:
         InputError: there are none, or not enough for the budget at the epochs allowed.
     """
     pages = PackedPages(run.tokens, where=run.where)
-    check_budget(tokens=pages.tokens, budget=run.size.trained_tokens, max_epochs=run.max_epochs, where=run.where)
+    _check_budget(run, pages.tokens)
     return pages
+
+
+def _check_budget(run: Run, tokens: int) -> None:
+    check_budget(tokens=tokens, budget=run.size.trained_tokens, max_epochs=run.max_epochs, where=run.where)
 
 
 def initial_model(run: Run) -> Any:
