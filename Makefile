@@ -47,6 +47,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m ppl_assets_tests.bench.bench_mixture
 	$(BIN)/python -m ppl_assets_tests.bench.bench_filter
 	$(BIN)/python -m ppl_assets_tests.bench.bench_pilot
+	$(BIN)/python -m ppl_assets_tests.bench.bench_operations
 
 calibrate: $(VENV)/.installed-test
 	$(BIN)/python -m ppl_assets_tests.bench.calibrate
