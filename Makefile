@@ -17,7 +17,7 @@ test: $(VENV)/.installed-test lint
 # Processes killed at 210 random points, the web UI's own too, disks filled, clocks set, every kind of change, and one
 # model more than ninety. It prints how many kill points there were.
 test-faults: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -s ppl_assets_tests/faults ppl_assets_tests/orchestration/test_reruns.py \
+	$(BIN)/python -m pytest -n 2 --dist loadfile ppl_assets_tests/faults ppl_assets_tests/orchestration/test_reruns.py \
 		ppl_assets_tests/orchestration/test_ninety_models.py
 
 # The web UI with its daemon, through GraphQL and in a browser: needs Chromium.

@@ -1,7 +1,7 @@
 """At least 200 random kill points: whole runs killed with SIGKILL at seeded random writes and moments, and resumed.
 
-Each kill is followed by the next run, until one ends; its tables must be those of a run that was left alone. Printed
-with `-s`, as `make test-faults` does: how many kills there were, and into what they hit.
+Each kill is followed by the next run, until one ends; its tables must be those of a run that was left alone. Told at
+the end: how many kills there were, and into what they hit.
 """
 
 import multiprocessing
@@ -46,7 +46,9 @@ def children():
 
 
 @pytest.mark.parametrize("kind", KILLS)
-def test_killed_at_random_writes_and_moments_it_ends_in_the_tables_of_a_run_left_alone(kind, children, tmp_path):
+def test_killed_at_random_writes_and_moments_it_ends_in_the_tables_of_a_run_left_alone(
+    kind, children, tmp_path, record_property
+):
     (tmp_path / "study").mkdir()
     study = WRITE_STUDY[kind](tmp_path / "study")
     undisturbed = settings_of(study, "undisturbed")
@@ -74,9 +76,11 @@ def test_killed_at_random_writes_and_moments_it_ends_in_the_tables_of_a_run_left
         lanes = list(pool.map(lane, range(LANES)))
     hit = sum((each for each, _ in lanes), Counter[str]())
     assert hit.total() >= KILLS[kind]
-    with_lines = "".join(f"\n  {count:4d} {where}" for where, count in hit.most_common())
-    runs = sum(each for _, each in lanes)
-    print(f"\n{hit.total()} kill points of {kind} runs, {runs} runs finished after them; killed during{with_lines}")  # noqa: T201
+    record_property(
+        "kill points", f"{hit.total()} of {kind} runs, {sum(runs for _, runs in lanes)} of which ended then"
+    )
+    for where, count in hit.most_common():
+        record_property(f"killed during {where}", count)
 
 
 def _kill_until_it_ends(
