@@ -26,6 +26,12 @@ def write_certificates(folder: Path, certificates: pl.DataFrame) -> None:
     """
     files = certificate_files(folder, certificates)
     for path, text in files.items():
-        replace_file(path, json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n")
+        _replace(path, json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n")
     for left in set(folder.glob("*/*.json")) - set(files):
         left.unlink()
+
+
+def _replace(path: Path, content: str) -> None:
+    # Milliseconds a file to sync, and a run changes few of thousands.
+    if not path.is_file() or path.read_bytes() != content.encode():
+        replace_file(path, content)

@@ -7,6 +7,7 @@ them less than it lengthens a wait. As many kinds as a run has workers are tried
 caches and memory slow each other. It takes about a minute of processor time for four kinds of model.
 """
 
+import importlib
 import multiprocessing
 import tempfile
 import time
@@ -91,9 +92,9 @@ def rehearse(study: Study, pages: pl.DataFrame, chunks: pl.DataFrame, *, process
 
 def _begin() -> None:
     """Make this process like a worker of a run; what it loads once should not count for its first kind."""
-    import lm_eval.models.huggingface  # noqa: F401
     import torch
 
+    importlib.import_module("lm_eval.models.huggingface")
     end_with_parent()
     torch.set_num_threads(1)
 
