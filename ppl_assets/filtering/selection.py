@@ -27,8 +27,9 @@ from ppl_assets.schema import TABLES
 from ppl_assets.study.schema import Study
 from ppl_assets.warehouse import Lake, sql_to_files
 
-# Of the engine that looks for repeated texts; beyond it, it uses the disk.
-_DUPLICATE_MEMORY = 2**30
+# Of the engine that looks for repeated texts; beyond it, it sorts on the disk. That takes memory as well, for one block
+# of each run that is merged: four times as much is enough for sixteen times the pages.
+_DUPLICATE_MEMORY = (2**26, 2**28, 2**30, 2**32)
 _READ = ("position", "page_id", "domain", "domain_group", "language", "order", "digest", "sketch", "tokens", "scores")
 
 

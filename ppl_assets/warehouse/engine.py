@@ -5,7 +5,7 @@ under a temporary name and renamed, so a reader keeps the snapshot that it opene
 """
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,26 +48,43 @@ def run_sql(
 
 
 def sql_to_files(
-    lake: Lake, name: str, folder: Path, *, by: str, partitions: Mapping[str, Iterable[str]], memory_bytes: int
+    lake: Lake,
+    name: str,
+    folder: Path,
+    *,
+    by: str,
+    partitions: Mapping[str, Iterable[str]],
+    memory_bytes: Sequence[int],
 ) -> None:
     """Run ``sql/<name>.sql`` over the lake and write its rows to `folder`/<by>=<value>, other files in it are deleted.
 
-    For more rows than memory holds: what exceeds `memory_bytes` goes to a folder beside `folder` meanwhile.
+    For more rows than memory holds: what exceeds the first of `memory_bytes` goes to a folder beside `folder`
+    meanwhile, and a statement that needs more all the same is run anew with the next.
     """
     import duckdb
 
     statement = resources.files("ppl_assets.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
     spilled = temporary_path(folder)
-    config: dict[str, Any] = {"memory_limit": f"{memory_bytes // 2**20}MiB", "temp_directory": str(spilled)}
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        with duckdb.connect(":memory:", config=config) as connection:
-            for table in (table for table in TABLES.values() if table.name in statement):
-                _create_view(connection, lake, table, list(partitions.get(table.name, ())))
-            connection.sql(statement).write_parquet(str(folder), partition_by=[by])
-    finally:
-        shutil.rmtree(spilled, ignore_errors=True)
+    for limit in memory_bytes:
+        # One thread: each takes blocks of its own, and the limit is to suffice whatever the machine.
+        config: dict[str, Any] = {
+            "memory_limit": f"{limit // 2**20}MiB",
+            "temp_directory": str(spilled),
+            "threads": 1,
+        }
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            with duckdb.connect(":memory:", config=config) as connection:
+                for table in (table for table in TABLES.values() if table.name in statement):
+                    _create_view(connection, lake, table, list(partitions.get(table.name, ())))
+                connection.sql(statement).write_parquet(str(folder), partition_by=[by])
+            return
+        except duckdb.OutOfMemoryException:
+            if limit == memory_bytes[-1]:
+                raise
+        finally:
+            shutil.rmtree(spilled, ignore_errors=True)
 
 
 def publish(lake: Lake, path: Path, *, partitions: Mapping[str, Iterable[str]]) -> dict[str, int]:

@@ -1,13 +1,16 @@
-"""Speed of the page filter next to fastText's own predict, and memory of a selection from 1 and from 10 GB of pages.
+"""Speed of the page filter next to fastText's own predict, and memory of a selection from 0.1 to 10 GB of pages.
 
-Run: python -m ppl_assets_tests.bench.bench_filter [--gigabytes 1 10] [--pages 20000]
+Run: python -m ppl_assets_tests.bench.bench_filter [--gigabytes 0.1 1 3 10] [--only speed|memory] [--scratch FOLDER]
 
 Scoring: `LoadedFilter.score` of texts against fastText's C++ predict of lines that were normalised before, one thread,
 CPU seconds, rounds in turn, medians; for ASCII text, for text with accents on every page, and for text with
-typographic quotes, which are beyond Latin-1. Memory: the largest
-resident set of a process, beyond what a first small pass left it with, that scores and selects from JSONL files of so
-many gigabytes (links to one file, so that the disk need not hold them: ids differ, texts repeat). Writes
-docs/results/filter.md.
+typographic quotes, which are beyond Latin-1.
+
+Memory: what ``selected_pages`` does, scoring and selecting, in a process of its own with as many workers as there are
+cores. Its source are Parquet files of so many gigabytes of text: the first half of one of the demo's pages and the
+second half of another, one page in ten a repeat of an earlier one. Ten times a second the resident memory of all its
+processes is read; pages that two processes share count in both. The number of pages that may be selected must be that
+of different texts. Writes docs/results/filter.json and .md; what is not run stays as it was.
 """
 
 import argparse
@@ -22,21 +25,34 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from ppl_assets.corpus import Page, read_pages, source_parts, text_digest
 from ppl_assets.filtering.classifier import ClassifierSettings, train_classifier
 from ppl_assets.filtering.normalization import Normalization
+from ppl_assets.filtering.page_scores import Scoring, score_source
+from ppl_assets.filtering.selection import Tables, select_pages
+from ppl_assets.filtering.text_scores import Method
+from ppl_assets.processes import available_cores
+from ppl_assets.retired import Retired
+from ppl_assets.schema import TABLES
+from ppl_assets.study import load_study
+from ppl_assets.warehouse import Lake, replace_file
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results" / "filter.md"
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 _STUDY = """\
 name: bench
-corpus: {{source: {{kind: jsonl, paths: ["{name}-*.jsonl"], domain: site}}}}
-targets: {{good: {{tasks: [{{task: t, metric: m, kind: bpb}}]}}}}
-mixture: {{keep: 0.1}}
-filter: {{arms: [ours, rules, uniform]}}
+corpus:
+  source: {kind: parquet, paths: ["pages-*.parquet"], id: url, domain: domain}
+  min_page_bytes: 1
+targets: {good: {tasks: [{task: t, metric: m, kind: bpb}]}}
+mixture: {keep: 0.1}
+filter: {arms: [ours, rules, uniform]}
 """
+_FILE_BYTES, _SECONDS_BETWEEN_LOOKS = 50_000_000, 0.1
 
 
 def page_text(rng: np.random.Generator, vocabulary: np.ndarray) -> str:
@@ -80,131 +96,193 @@ def scoring_speed(folder: Path, pages: list[str], rounds: int = 21) -> dict[str,
     return {"megabytes": size, "ours_mb_per_s": size / mine, "fasttext_mb_per_s": size / other, "ratio": other / mine}
 
 
-def write_source(folder: Path, pages: list[str], gigabytes: float) -> None:
-    """One file of pages, under as many names as it takes."""
-    rows = [json.dumps({"text": text, "site": f"site{n % 50}.org"}) + "\n" for n, text in enumerate(pages)]
-    (folder / "pages.jsonl").write_text("".join(rows))
-    size = (folder / "pages.jsonl").stat().st_size
-    for number in range(max(1, round(gigabytes * 1e9 / size))):
-        os.link(folder / "pages.jsonl", folder / f"part-{number:04d}.jsonl")
-    os.link(folder / "pages.jsonl", folder / "first-0.jsonl")
+class Source:
+    """Pages without end, made of the demo's: page k is the first half of one and the second half of another."""
+
+    def __init__(self) -> None:
+        demo = load_study("demo")
+        halves: dict[str, tuple[str, str, str]] = {}
+        for page in read_pages(demo):
+            if isinstance(page, Page) and 400 <= len(page.text) <= 12_000:
+                lines = page.text.splitlines(keepends=True)
+                middle = len(lines) // 2
+                halves[page.page_id] = page.domain, "".join(lines[:middle]), "".join(lines[middle:])
+        self.domains, self._heads, self._tails = zip(*halves.values(), strict=True)
+
+    def page(self, key: int) -> tuple[str, str]:
+        """Domain and text; another key gives other halves until all pairs were used."""
+        count = len(self._heads)
+        first = key % count
+        second = (key // count + first * 7919) % count
+        return self.domains[first], self._heads[first] + self._tails[second]
+
+    def write(self, folder: Path, gigabytes: float) -> int:
+        """Write files of so much text; returns the number of different texts."""
+        rng, texts, total, number = np.random.default_rng(0), set[bytes](), 0, 0
+        while total < gigabytes * 1e9:
+            rows, size = [], 0
+            while size < min(_FILE_BYTES, gigabytes * 1e9 - total):
+                domain, text = self.page(int(rng.integers(number)) if number % 10 == 9 else number)
+                rows.append((f"https://{domain.replace('/', '.')}.org/{number}.html", domain, text))
+                texts.add(text_digest(text))
+                size, number = size + len(text.encode()), number + 1
+            frame = pl.DataFrame(rows, schema=["url", "domain", "text"], orient="row")
+            frame.write_parquet(folder / f"pages-{number:09d}.parquet", row_group_size=1000)
+            total += size
+        (folder / "domains.json").write_text(json.dumps(sorted(set(self.domains))))
+        return len(texts)
+
+    def train(self, path: Path) -> None:
+        """A classifier of code against prose, of 400 pages."""
+        pages = [self.page(key) for key in range(0, 400 * 7, 7)]
+        label_P = np.array([float(domain.endswith("/code")) for domain, _ in pages])
+        settings, texts = ClassifierSettings(), [text for _, text in pages]
+        train_classifier(texts, label_P, path, settings=settings, normalization=Normalization())
 
 
-def held(name: str) -> int:
-    """Bytes that this process holds (VmRSS) or has held at most (VmHWM)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
-
-
-def select(folder: Path, name: str) -> tuple[float, int]:
-    """Score and select in this process; seconds of CPU and pages."""
-    from ppl_assets.corpus import source_parts
-    from ppl_assets.filtering.page_scores import Scoring, score_source
-    from ppl_assets.filtering.selection import Tables, select_pages
-    from ppl_assets.filtering.text_scores import Method
-    from ppl_assets.retired import Retired
-    from ppl_assets.schema import TABLES
-    from ppl_assets.study import load_study
-    from ppl_assets.warehouse import Lake
-
-    path = folder / f"{name}.yaml"
-    path.write_text(_STUDY.format(name=name))
-    study, lake = load_study(str(path)), Lake(folder / name)
+def select(folder: Path) -> None:
+    """Score and select from the files in a folder; says CPU seconds, pages and how many of them may be selected."""
+    (folder / "study.yaml").write_text(_STUDY)
+    study, lake = load_study(str(folder / "study.yaml")), Lake(folder / "lake")
     # The quality classifier's path: a bare model, as the filter is without its card.
     model = Method(name="ours/good", arm="quality_classifier", identity="", path=folder / "model.bin",
                    normalization=Normalization(), seed=0)  # fmt: skip
     rules = Method(name="rules", arm="rules", identity="", normalization=Normalization(), seed=0)
     how = Scoring(study=study, lake=lake.root, methods=[model, rules], retired=Retired(), fingerprint="")
-    began = time.process_time()
-    shards = score_source(how, source_parts(study, folder / "digests"), processes=1)
-    domains = pl.DataFrame({"domain": [f"site{n}.org" for n in range(50)], "policy": "allow", "pages": 1, "tokens": 1})
-    empty = {name: TABLES[name].polars_schema.to_frame() for name in ("near_duplicates", "pretraining_mixture")}
+    shards = score_source(how, source_parts(study, folder / "digests"), processes=available_cores())
+    scored = sum(os.times()[:4])
+    names = json.loads((folder / "domains.json").read_text())
     tables = Tables(
-        domains=domains,
-        near_duplicates=empty["near_duplicates"],
-        mixture=empty["pretraining_mixture"],
+        domains=pl.DataFrame({"domain": names, "policy": "allow", "pages": 1, "tokens": 1}),
+        near_duplicates=TABLES["near_duplicates"].polars_schema.to_frame(),
+        mixture=TABLES["pretraining_mixture"].polars_schema.to_frame(),
         losses=TABLES["domain_logliks"].polars_schema.to_frame(),
     )
-    select_pages(
-        study, lake, shards, ["ours/good", "rules"], tables, scratch=folder / f"{name}-scratch", fingerprint=""
+    found = select_pages(
+        study, lake, shards, ["ours/good", "rules"], tables, scratch=folder / "scratch", fingerprint=""
     )
     pages = sum(lake.read("page_shards", part)["pages"].sum() for part in lake.partitions("page_shards"))
-    return time.process_time() - began, int(pages)
+    pool_pages = int(found["selections"]["pool_pages"][0])
+    took = {"scoring": scored, "selecting": sum(os.times()[:4]) - scored}
+    sys.stdout.write(json.dumps({"pages": int(pages), "pool_pages": pool_pages, "cpu_seconds": took}))
 
 
-def child(folder: Path) -> None:
-    """One small pass, then the whole source; what the second one took."""
-    select(folder, "first")
-    before = held("VmHWM")
-    cpu, pages = select(folder, "part")
-    sys.stdout.write(json.dumps({"grown": held("VmHWM") - before, "peak": held("VmHWM"), "cpu": cpu, "pages": pages}))
+def resident(pid: int) -> dict[int, int]:
+    """Bytes that a process and all that it started hold (VmRSS), by process; one that ends meanwhile is left out."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text().splitlines()
+        children = [
+            child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+        ]
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    held = {pid: sum(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS"))}
+    for child in children:
+        held |= resident(int(child))
+    return held
 
 
-def memory(folder: Path, pages: list[str], gigabytes: float) -> dict[str, float]:
-    """What a process of its own took for a source of so many gigabytes."""
+def memory(folder: Path, source: Source, gigabytes: float) -> dict[str, Any]:
+    """What a selection from so many gigabytes took."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        write_source(Path(place), pages, gigabytes)
-        os.link(folder / "model.bin", Path(place) / "model.bin")
+        texts = source.write(Path(place), gigabytes)
+        source.train(Path(place) / "model.bin")
         command = [sys.executable, "-m", "ppl_assets_tests.bench.bench_filter", "--child", place]
-        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return {"gigabytes": gigabytes, **found}
+        peak_all, peak_one, began = 0, 0, time.monotonic()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            while process.poll() is None:
+                held = resident(process.pid).values()
+                peak_all, peak_one = max(peak_all, sum(held)), max(peak_one, *held, 0)
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+            said = process.communicate()[0]
+        wall = time.monotonic() - began
+    found = json.loads(said)
+    assert found["pool_pages"] == texts, f"{found['pool_pages']} pages may be selected of {texts} different texts"
+    return {"gigabytes": gigabytes, **found, "seconds": wall, "peak_all": peak_all, "peak_one": peak_one}
 
 
-def written(speeds: dict[str, dict[str, float]], runs: list[dict[str, float]]) -> str:
+def written(results: dict[str, Any]) -> str:
     """The page of results."""
-    rows = [
-        f"| {run['gigabytes']:g} | {run['pages']:,} | {run['peak'] / 1e6:,.0f} | {run['grown'] / 1e6:,.0f} "
-        f"| {run['gigabytes'] * 1000 / run['cpu']:.1f} |"
-        for run in runs
+    speeds = [
+        f"| {name} | {speed['ours_mb_per_s']:.1f} | {speed['fasttext_mb_per_s']:.1f} | {speed['ratio']:.2f} |"
+        for name, speed in results["speed"]["found"].items()
     ]
-    load = os.getloadavg()[0]
+    runs = [
+        f"| {run['gigabytes']:g} | {run['pages']:,} | {run['pool_pages']:,} | {run['peak_all'] / 1e6:,.0f} "
+        f"| {run['peak_one'] / 1e6:,.0f} | {run['cpu_seconds']['scoring']:,.0f} "
+        f"| {run['cpu_seconds']['selecting']:,.0f} | {run['seconds']:,.0f} |"
+        for run in results["memory"]["found"]
+    ]
     return "\n".join(
         [
             "# Page filter: speed and memory",
             "",
             "Written by `python -m ppl_assets_tests.bench.bench_filter`, whose docstring says how it measures.",
             "",
-            f"- cores: {len(os.sched_getaffinity(0))}; load average while it ran: {load:.1f}; CPU seconds are used",
-            f"- python {platform.python_version()}, fasttext-numpy2-wheel {version('fasttext-numpy2-wheel')}",
+            "## Speed",
+            "",
+            results["speed"]["machine"],
             "",
             "Scoring, one thread, MB of text per CPU second: ours from text as it is, fastText's from its lines.",
             "",
             "| text | ours | fastText's C++ predict | ratio |",
             "|---|---|---|---|",
-            *(
-                f"| {name} | {speed['ours_mb_per_s']:.1f} | {speed['fasttext_mb_per_s']:.1f} | {speed['ratio']:.2f} |"
-                for name, speed in speeds.items()
-            ),
+            *speeds,
             "",
-            "| GB of JSONL | pages | peak memory, MB | above a small first pass, MB | MB per CPU second, all steps |",
-            "|---|---|---|---|---|",
-            *rows,
+            "## Memory",
+            "",
+            results["memory"]["machine"],
+            "",
+            "| GB of text | pages | different texts | peak of all processes, MB | of the largest, MB | CPU s, scoring "
+            "| CPU s, selecting | seconds |",
+            "|---|---|---|---|---|---|---|---|",
+            *runs,
             "",
         ]
     )
 
 
+def machine() -> str:
+    """What a measurement ran on."""
+    cores, load, fasttext = available_cores(), os.getloadavg()[0], version("fasttext-numpy2-wheel")
+    return (
+        f"{cores} cores, load average at its end {load:.1f}, python {platform.python_version()}, "
+        f"fasttext-numpy2-wheel {fasttext}."
+    )
+
+
+def speeds(folder: Path) -> dict[str, dict[str, float]]:
+    """Speed of each kind of text."""
+    accented = texts(2_048)
+    plain = [text.replace("é", "e") for text in accented]
+    typeset = [text.replace("é", "’") for text in accented]
+    kinds = {"ASCII": plain, "accents": accented, "typographic quotes": typeset}
+    return {name: scoring_speed(folder, kind) for name, kind in kinds.items()}
+
+
 def main() -> None:
     """Speed, memory, and the page of results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gigabytes", type=float, nargs="+", default=[1.0, 10.0])
-    parser.add_argument("--pages", type=int, default=20_000)
+    parser.add_argument("--gigabytes", type=float, nargs="+", default=[0.1, 1.0, 3.0, 10.0])
+    parser.add_argument("--only", choices=["speed", "memory"])
+    parser.add_argument("--scratch", type=Path, help="folder for half as much text as the most gigabytes")
     parser.add_argument("--child", type=Path)
     options = parser.parse_args()
     if options.child:
-        child(options.child)
+        select(options.child)
         return
-    pages = texts(options.pages)
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        accented = pages[:2_048]
-        plain = [text.replace("é", "e") for text in accented]
-        typeset = [text.replace("é", "’") for text in accented]
-        kinds = {"ASCII": plain, "accents": accented, "typographic quotes": typeset}
-        speeds = {name: scoring_speed(folder, kind) for name, kind in kinds.items()}
-        runs = [memory(folder, pages, gigabytes) for gigabytes in options.gigabytes]
-    page = written(speeds, runs)
-    RESULTS.write_text(page, encoding="utf-8")
+    data = RESULTS / "filter.json"
+    results = json.loads(data.read_text()) if data.exists() else {}
+    with tempfile.TemporaryDirectory(dir=options.scratch) as place:
+        if options.only != "memory":
+            results["speed"] = {"found": speeds(Path(place)), "machine": machine()}
+        if options.only != "speed":
+            source = Source()
+            found = [memory(Path(place), source, gigabytes) for gigabytes in options.gigabytes]
+            results["memory"] = {"found": found, "machine": machine()}
+    replace_file(data, json.dumps(results, indent=1) + "\n")
+    page = written(results)
+    (RESULTS / "filter.md").write_text(page, encoding="utf-8")
     sys.stdout.write(page)
 
 
