@@ -6,11 +6,11 @@ Scoring: `LoadedFilter.score` of texts against fastText's C++ predict of lines t
 CPU seconds, rounds in turn, medians; for ASCII text, for text with accents on every page, and for text with
 typographic quotes, which are beyond Latin-1.
 
-Memory: what ``selected_pages`` does, scoring and selecting, in a process of its own with as many workers as there are
-cores. Its source are Parquet files of so many gigabytes of text: the first half of one of the demo's pages and the
-second half of another, one page in ten a repeat of an earlier one. Ten times a second the resident memory of all its
-processes is read; pages that two processes share count in both. The number of pages that may be selected must be that
-of different texts. Writes docs/results/filter.json and .md; what is not run stays as it was.
+Memory: what ``selected_pages`` does for the arms ours and uniform, in a process of its own with a worker per core. Its
+source are Parquet files of so many gigabytes of text: the first half of one of the demo's pages and the second half of
+another, one page in ten a repeat of an earlier one. Ten times a second the resident memory of all its processes is
+read; pages that two processes share count in both. The number of pages that may be selected must be that of different
+texts. Writes docs/results/filter.json and .md; what is not run stays as it was.
 """
 
 import argparse
@@ -50,7 +50,7 @@ corpus:
   min_page_bytes: 1
 targets: {good: {tasks: [{task: t, metric: m, kind: bpb}]}}
 mixture: {keep: 0.1}
-filter: {arms: [ours, rules, uniform]}
+filter: {arms: [ours, uniform]}
 """
 _FILE_BYTES, _SECONDS_BETWEEN_LOOKS = 50_000_000, 0.1
 
@@ -147,8 +147,7 @@ def select(folder: Path) -> None:
     # The quality classifier's path: a bare model, as the filter is without its card.
     model = Method(name="ours/good", arm="quality_classifier", identity="", path=folder / "model.bin",
                    normalization=Normalization(), seed=0)  # fmt: skip
-    rules = Method(name="rules", arm="rules", identity="", normalization=Normalization(), seed=0)
-    how = Scoring(study=study, lake=lake.root, methods=[model, rules], retired=Retired(), fingerprint="")
+    how = Scoring(study=study, lake=lake.root, methods=[model], retired=Retired(), fingerprint="")
     shards = score_source(how, source_parts(study, folder / "digests"), processes=available_cores())
     scored = sum(os.times()[:4])
     names = json.loads((folder / "domains.json").read_text())
@@ -158,9 +157,7 @@ def select(folder: Path) -> None:
         mixture=TABLES["pretraining_mixture"].polars_schema.to_frame(),
         losses=TABLES["domain_logliks"].polars_schema.to_frame(),
     )
-    found = select_pages(
-        study, lake, shards, ["ours/good", "rules"], tables, scratch=folder / "scratch", fingerprint=""
-    )
+    found = select_pages(study, lake, shards, ["ours/good"], tables, scratch=folder / "scratch", fingerprint="")
     pages = sum(lake.read("page_shards", part)["pages"].sum() for part in lake.partitions("page_shards"))
     pool_pages = int(found["selections"]["pool_pages"][0])
     took = {"scoring": scored, "selecting": sum(os.times()[:4]) - scored}
@@ -198,20 +195,20 @@ def memory(folder: Path, source: Source, gigabytes: float) -> dict[str, Any]:
         wall = time.monotonic() - began
     found = json.loads(said)
     assert found["pool_pages"] == texts, f"{found['pool_pages']} pages may be selected of {texts} different texts"
-    return {"gigabytes": gigabytes, **found, "seconds": wall, "peak_all": peak_all, "peak_one": peak_one}
+    return {**found, "seconds": wall, "peak_all": peak_all, "peak_one": peak_one}
 
 
 def written(results: dict[str, Any]) -> str:
     """The page of results."""
     speeds = [
         f"| {name} | {speed['ours_mb_per_s']:.1f} | {speed['fasttext_mb_per_s']:.1f} | {speed['ratio']:.2f} |"
-        for name, speed in results["speed"]["found"].items()
+        for name, speed in results["speed"].get("found", {}).items()
     ]
     runs = [
-        f"| {run['gigabytes']:g} | {run['pages']:,} | {run['pool_pages']:,} | {run['peak_all'] / 1e6:,.0f} "
+        f"| {gigabytes} | {run['pages']:,} | {run['pool_pages']:,} | {run['peak_all'] / 1e6:,.0f} "
         f"| {run['peak_one'] / 1e6:,.0f} | {run['cpu_seconds']['scoring']:,.0f} "
         f"| {run['cpu_seconds']['selecting']:,.0f} | {run['seconds']:,.0f} |"
-        for run in results["memory"]["found"]
+        for gigabytes, run in sorted(results["memory"].items(), key=lambda item: float(item[0]))
     ]
     return "\n".join(
         [
@@ -221,7 +218,7 @@ def written(results: dict[str, Any]) -> str:
             "",
             "## Speed",
             "",
-            results["speed"]["machine"],
+            results["speed"].get("machine", ""),
             "",
             "Scoring, one thread, MB of text per CPU second: ours from text as it is, fastText's from its lines.",
             "",
@@ -231,7 +228,7 @@ def written(results: dict[str, Any]) -> str:
             "",
             "## Memory",
             "",
-            results["memory"]["machine"],
+            *sorted({run["machine"] for run in results["memory"].values()}),
             "",
             "| GB of text | pages | different texts | peak of all processes, MB | of the largest, MB | CPU s, scoring "
             "| CPU s, selecting | seconds |",
@@ -272,15 +269,16 @@ def main() -> None:
         select(options.child)
         return
     data = RESULTS / "filter.json"
-    results = json.loads(data.read_text()) if data.exists() else {}
+    results = json.loads(data.read_text()) if data.exists() else {"speed": {}, "memory": {}}
     with tempfile.TemporaryDirectory(dir=options.scratch) as place:
         if options.only != "memory":
             results["speed"] = {"found": speeds(Path(place)), "machine": machine()}
+            replace_file(data, json.dumps(results, indent=1) + "\n")
         if options.only != "speed":
             source = Source()
-            found = [memory(Path(place), source, gigabytes) for gigabytes in options.gigabytes]
-            results["memory"] = {"found": found, "machine": machine()}
-    replace_file(data, json.dumps(results, indent=1) + "\n")
+            for gigabytes in options.gigabytes:
+                results["memory"][f"{gigabytes:g}"] = memory(Path(place), source, gigabytes) | {"machine": machine()}
+                replace_file(data, json.dumps(results, indent=1) + "\n")
     page = written(results)
     (RESULTS / "filter.md").write_text(page, encoding="utf-8")
     sys.stdout.write(page)
