@@ -28,8 +28,8 @@ from ppl_assets.study.schema import Study
 from ppl_assets.warehouse import Lake, sql_to_files
 
 # Of the engine that looks for repeated texts; beyond it, it sorts on the disk. That takes memory as well, for one block
-# of each run that is merged: four times as much is enough for sixteen times the pages.
-_DUPLICATE_MEMORY = (2**26, 2**28, 2**30, 2**32)
+# of each run that is merged: twice as much is enough for about four times the pages.
+_DUPLICATE_MEMORY = tuple(2**power for power in range(26, 33))
 _READ = ("position", "page_id", "domain", "domain_group", "language", "order", "digest", "sketch", "tokens", "scores")
 
 
