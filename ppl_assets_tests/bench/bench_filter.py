@@ -1,6 +1,7 @@
 """Speed of the page filter next to fastText's own predict, and memory of a selection from 0.1 to 10 GB of pages.
 
-Run: python -m ppl_assets_tests.bench.bench_filter [--gigabytes 0.1 1 3 10] [--only speed|memory] [--scratch FOLDER]
+Run: python -m ppl_assets_tests.bench.bench_filter [--gigabytes 0.1 1 3 10] [--only speed|memory|selecting]
+     [--scratch FOLDER]
 
 Scoring: `LoadedFilter.score` of texts against fastText's C++ predict of lines that were normalised before, one thread,
 CPU seconds, rounds in turn, medians; for ASCII text, for text with accents on every page, and for text with
@@ -10,7 +11,9 @@ Memory: what ``selected_pages`` does for the arms ours and uniform, in a process
 source are Parquet files of so many gigabytes of text: the first half of one of the demo's pages and the second half of
 another, one page in ten a repeat of an earlier one. Ten times a second the resident memory of all its processes is
 read; pages that two processes share count in both. The number of pages that may be selected must be that of different
-texts. Writes docs/results/filter.json and .md; what is not run stays as it was.
+texts. With ``--only selecting`` the rows of ``page_scores`` are made up instead, and only the selection is run.
+
+Writes docs/results/filter.json and .md; what is not run stays as it was.
 """
 
 import argparse
@@ -33,7 +36,7 @@ import polars as pl
 from ppl_assets.corpus import Page, read_pages, source_parts, text_digest
 from ppl_assets.filtering.classifier import ClassifierSettings, train_classifier
 from ppl_assets.filtering.normalization import Normalization
-from ppl_assets.filtering.page_scores import Scoring, score_source
+from ppl_assets.filtering.page_scores import SHARD_CHARACTERS, Scoring, part_key, score_source
 from ppl_assets.filtering.selection import Tables, select_pages
 from ppl_assets.filtering.text_scores import Method
 from ppl_assets.processes import available_cores
@@ -127,10 +130,41 @@ class Source:
                 texts.add(text_digest(text))
                 size, number = size + len(text.encode()), number + 1
             frame = pl.DataFrame(rows, schema=["url", "domain", "text"], orient="row")
-            frame.write_parquet(folder / f"pages-{number:09d}.parquet", row_group_size=1000)
+            frame.write_parquet(folder / f"pages-{number:09d}.parquet", row_group_size=1000, compression="lz4")
             total += size
         (folder / "domains.json").write_text(json.dumps(sorted(set(self.domains))))
         return len(texts)
+
+    def write_scores(self, folder: Path, gigabytes: float) -> int:
+        """Write rows of ``page_scores`` as scoring so much text would, scores at random; returns as `write`."""
+        rng, lake = np.random.default_rng(0), Lake(folder / "lake")
+        mean_bytes = sum(map(len, (*self._heads, *self._tails))) / len(self.domains)
+        pages, per_shard = round(gigabytes * 1e9 / mean_bytes), round(SHARD_CHARACTERS / mean_bytes)
+        key_P = np.arange(pages)
+        key_P[9::10] = rng.integers(key_P[9::10])
+        for begin in range(0, pages, per_shard):
+            keys, shard = key_P[begin : begin + per_shard], f"{part_key(str(begin))}-00000"
+            domains = [self.domains[key % len(self.domains)] for key in keys]
+            numbers = {name: rng.integers(2**62, size=len(keys)) for name in ("order", "sketch")}
+            rows = pl.DataFrame(
+                {
+                    "shard": shard,
+                    "position": np.arange(len(keys)),
+                    "page_id": [f"https://{domain}/{begin + n}.html" for n, domain in enumerate(domains)],
+                    "domain": domains,
+                    "domain_group": None,
+                    "language": None,
+                    "split": "scoring",
+                    "digest": [text_digest(str(key)) for key in keys],
+                    "tokens": rng.integers(2000, size=len(keys)),
+                    "scores": rng.random((len(keys), 1)).tolist(),
+                    **numbers,
+                },
+                schema_overrides={"domain_group": pl.String, "language": pl.String},
+            )
+            lake.write("page_scores", rows, partition=shard, fingerprint="")
+        (folder / "domains.json").write_text(json.dumps(sorted(set(self.domains))))
+        return len(np.unique(key_P))
 
     def train(self, path: Path) -> None:
         """A classifier of code against prose, of 400 pages."""
@@ -148,7 +182,9 @@ def select(folder: Path) -> None:
     model = Method(name="ours/good", arm="quality_classifier", identity="", path=folder / "model.bin",
                    normalization=Normalization(), seed=0)  # fmt: skip
     how = Scoring(study=study, lake=lake.root, methods=[model], retired=Retired(), fingerprint="")
-    shards = score_source(how, source_parts(study, folder / "digests"), processes=available_cores())
+    shards = lake.partitions("page_scores")
+    if not shards:
+        shards = score_source(how, source_parts(study, folder / "digests"), processes=available_cores())
     scored = sum(os.times()[:4])
     names = json.loads((folder / "domains.json").read_text())
     tables = Tables(
@@ -158,7 +194,7 @@ def select(folder: Path) -> None:
         losses=TABLES["domain_logliks"].polars_schema.to_frame(),
     )
     found = select_pages(study, lake, shards, ["ours/good"], tables, scratch=folder / "scratch", fingerprint="")
-    pages = sum(lake.read("page_shards", part)["pages"].sum() for part in lake.partitions("page_shards"))
+    pages = sum(lake.read("page_scores", shard).height for shard in shards)
     pool_pages = int(found["selections"]["pool_pages"][0])
     took = {"scoring": scored, "selecting": sum(os.times()[:4]) - scored}
     sys.stdout.write(json.dumps({"pages": int(pages), "pool_pages": pool_pages, "cpu_seconds": took}))
@@ -179,11 +215,12 @@ def resident(pid: int) -> dict[int, int]:
     return held
 
 
-def memory(folder: Path, source: Source, gigabytes: float) -> dict[str, Any]:
-    """What a selection from so many gigabytes took."""
+def memory(folder: Path, source: Source, gigabytes: float, *, scored: bool) -> dict[str, Any]:
+    """What a selection from so many gigabytes took, `scored` before or not."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        texts = source.write(Path(place), gigabytes)
-        source.train(Path(place) / "model.bin")
+        texts = (source.write_scores if scored else source.write)(Path(place), gigabytes)
+        if not scored:
+            source.train(Path(place) / "model.bin")
         command = [sys.executable, "-m", "ppl_assets_tests.bench.bench_filter", "--child", place]
         peak_all, peak_one, began = 0, 0, time.monotonic()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -204,12 +241,6 @@ def written(results: dict[str, Any]) -> str:
         f"| {name} | {speed['ours_mb_per_s']:.1f} | {speed['fasttext_mb_per_s']:.1f} | {speed['ratio']:.2f} |"
         for name, speed in results["speed"].get("found", {}).items()
     ]
-    runs = [
-        f"| {gigabytes} | {run['pages']:,} | {run['pool_pages']:,} | {run['peak_all'] / 1e6:,.0f} "
-        f"| {run['peak_one'] / 1e6:,.0f} | {run['cpu_seconds']['scoring']:,.0f} "
-        f"| {run['cpu_seconds']['selecting']:,.0f} | {run['seconds']:,.0f} |"
-        for gigabytes, run in sorted(results["memory"].items(), key=lambda item: float(item[0]))
-    ]
     return "\n".join(
         [
             "# Page filter: speed and memory",
@@ -228,15 +259,31 @@ def written(results: dict[str, Any]) -> str:
             "",
             "## Memory",
             "",
-            *sorted({run["machine"] for run in results["memory"].values()}),
+            *_memory_table(results["memory"]),
+            "## Memory of the selection alone",
             "",
-            "| GB of text | pages | different texts | peak of all processes, MB | of the largest, MB | CPU s, scoring "
-            "| CPU s, selecting | seconds |",
-            "|---|---|---|---|---|---|---|---|",
-            *runs,
+            "Of rows of `page_scores` that are made up.",
             "",
+            *_memory_table(results["selecting"]),
         ]
     )
+
+
+def _memory_table(runs: dict[str, dict[str, Any]]) -> list[str]:
+    """Lines of a table, one row a run, and what they ran on."""
+    runs = dict(sorted(runs.items(), key=lambda item: float(item[0])))
+    return [
+        "| GB of text | pages | different texts | peak of all processes, MB | of the largest, MB | CPU s, scoring "
+        "| CPU s, selecting | seconds | load average |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {gigabytes} | {run['pages']:,} | {run['pool_pages']:,} | {run['peak_all'] / 1e6:,.0f} "
+            f"| {run['peak_one'] / 1e6:,.0f} | {run['cpu_seconds']['scoring']:,.0f} "
+            f"| {run['cpu_seconds']['selecting']:,.0f} | {run['seconds']:,.0f} | {run['load']:.1f} |"
+            for gigabytes, run in runs.items()
+        ),
+        "",
+    ]
 
 
 def machine() -> str:
@@ -261,7 +308,7 @@ def main() -> None:
     """Speed, memory, and the page of results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigabytes", type=float, nargs="+", default=[0.1, 1.0, 3.0, 10.0])
-    parser.add_argument("--only", choices=["speed", "memory"])
+    parser.add_argument("--only", choices=["speed", "memory", "selecting"])
     parser.add_argument("--scratch", type=Path, help="folder for half as much text as the most gigabytes")
     parser.add_argument("--child", type=Path)
     options = parser.parse_args()
@@ -269,16 +316,17 @@ def main() -> None:
         select(options.child)
         return
     data = RESULTS / "filter.json"
-    results = json.loads(data.read_text()) if data.exists() else {"speed": {}, "memory": {}}
+    results = json.loads(data.read_text()) if data.exists() else {"speed": {}, "memory": {}, "selecting": {}}
     with tempfile.TemporaryDirectory(dir=options.scratch) as place:
-        if options.only != "memory":
+        if options.only in (None, "speed"):
             results["speed"] = {"found": speeds(Path(place)), "machine": machine()}
             replace_file(data, json.dumps(results, indent=1) + "\n")
-        if options.only != "speed":
-            source = Source()
-            for gigabytes in options.gigabytes:
-                results["memory"][f"{gigabytes:g}"] = memory(Path(place), source, gigabytes) | {"machine": machine()}
-                replace_file(data, json.dumps(results, indent=1) + "\n")
+        source = Source()
+        for gigabytes in options.gigabytes if options.only != "speed" else []:
+            scored = options.only == "selecting"
+            found = memory(Path(place), source, gigabytes, scored=scored) | {"load": os.getloadavg()[0]}
+            results["selecting" if scored else "memory"][f"{gigabytes:g}"] = found
+            replace_file(data, json.dumps(results, indent=1) + "\n")
     page = written(results)
     (RESULTS / "filter.md").write_text(page, encoding="utf-8")
     sys.stdout.write(page)
