@@ -24,7 +24,7 @@ from ppl_assets.estimation.inputs import canonical_order, family_index, loss_mat
 from ppl_assets.estimation.rank_prediction import rank_prediction
 from ppl_assets.estimation.resampling import half_weights
 
-STANDING_OUT = 0.1  # share of domains in the statistic of heterogeneity
+STANDING_OUT = 0.1  # share of domains in the statistic of heterogeneity, as in what is selected
 NUMBERS = 8_000_000  # correlations of permuted errors held at once, 64 MB
 LEAST_FAMILIES = 4  # what is left of three, given the mean loss, is one direction: any two domains agree or oppose
 ROUNDING = 1e-9  # norm of a contrast, in units of its noise, that is nothing but rounding
@@ -62,9 +62,8 @@ def signal_gate(
 
     ``abstain`` unless domains differ beyond noise at level `alpha` *and* the ranks of held-out families are predicted
     better from the chosen domains than from the mean loss, by more than one model's share of the variance (1 / models).
-    Noise passes the first one time in five, the second about as often, both at most one time in ten (30 models; fewer
-    with more). ``select`` if, besides, halves of the families agree (`reliability_floor`, over `pairs` random
-    halvings), else ``weak``.
+    Noise passes the first one time in five, the second about as often, both at most one time in ten. ``select`` if,
+    besides, halves of the families agree (`reliability_floor`, over `pairs` random halvings), else ``weak``.
 
     Raises:
         InputError: as `estimate_domains`.
@@ -83,8 +82,8 @@ def signal_gate(
         verdict, reason = _too_few(n_families)
     else:
         contrasts = family_contrasts(x_MD, y_M, family_M)
-        p_value = _heterogeneity(*contrasts, permutations, rng)
-        reliability = _reliability(*contrasts, pairs, rng)
+        p_value = heterogeneity(contrasts, permutations, rng)
+        reliability = _reliability(contrasts, pairs, rng)
         verdict, reason = _decide(p_value, reliability, gain, effective, alpha, reliability_floor, 1 / len(y_M))
     return GateVerdict(
         verdict=verdict,
@@ -129,13 +128,23 @@ def _decide(
     )
 
 
-def family_contrasts(
-    x_MD: np.ndarray, y_M: np.ndarray, family_M: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What families' losses and errors say beyond the pool's mean loss: F x D and F, and the weights of families, F.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Contrasts:
+    """What families' losses `x_FD` and errors `y_F` say beyond the mean loss, in units of their noise.
 
-    Residuals of normal scores on those of the mean loss, over models; then means by family, centred and multiplied by
-    the weight, one over the standard deviation of the errors' mean, ``between + within / models`` by analysis of
+    `weight_F` and `pool_F` are, in the same units, what a shift of all families and the mean loss itself look like.
+    """
+
+    x_FD: np.ndarray
+    y_F: np.ndarray
+    weight_F: np.ndarray
+    pool_F: np.ndarray
+
+
+def family_contrasts(x_MD: np.ndarray, y_M: np.ndarray, family_M: np.ndarray) -> Contrasts:
+    """Residuals of normal scores on those of the mean loss, over models; then means by family, centred and weighted.
+
+    The weight is one over the standard deviation of the errors' mean, ``between + within / models`` by analysis of
     variance. A family without a column counts as average there.
     """
     present_MD, everyone_M1 = ~np.isnan(x_MD), np.ones((len(x_MD), 1), bool)
@@ -147,8 +156,13 @@ def family_contrasts(
     known_FD = ~np.isnan(mean_x_FD)
     share_FD = known_FD * weight_F[:, None] ** 2
     centre_D = (share_FD * np.nan_to_num(mean_x_FD)).sum(axis=0) / np.maximum(share_FD.sum(axis=0), 1e-300)
-    x_FD = np.where(known_FD, (mean_x_FD - centre_D) * weight_F[:, None], 0)
-    return x_FD, _centred(mean_y_F[None] * weight_F, weight_F)[0], weight_F
+    mean_pool_F = family_means(pool, everyone_M1, family_M)[:, 0]
+    return Contrasts(
+        x_FD=np.where(known_FD, (mean_x_FD - centre_D) * weight_F[:, None], 0),
+        y_F=_without(mean_y_F[None] * weight_F, weight_F)[0],
+        weight_F=weight_F,
+        pool_F=_without(mean_pool_F[None] * weight_F, weight_F)[0],
+    )
 
 
 def _slope(a_MD: np.ndarray, pool_M1: np.ndarray, present_MD: np.ndarray) -> np.ndarray:
@@ -167,23 +181,30 @@ def _weights(residual_M: np.ndarray, mean_F: np.ndarray, family_M: np.ndarray) -
     return weight_F / np.sqrt((weight_F**2).mean())
 
 
-def _centred(values_RF: np.ndarray, weight_F: np.ndarray) -> np.ndarray:
-    """Rows without their part along the weights: what a common shift of all families looks like in these units."""
-    return values_RF - np.outer(values_RF @ weight_F / (weight_F @ weight_F), weight_F)
+def _without(values_RF: np.ndarray, along_F: np.ndarray) -> np.ndarray:
+    """Rows without their part along a direction; as they are where that is nothing but rounding."""
+    square = along_F @ along_F
+    return values_RF - np.outer(values_RF @ along_F / square, along_F) if square > ROUNDING**2 else values_RF
 
 
-def _heterogeneity(
-    x_FD: np.ndarray, y_F: np.ndarray, weight_F: np.ndarray, permutations: int, rng: np.random.Generator
-) -> float:
+def _beyond(values_RF: np.ndarray, contrasts: Contrasts) -> np.ndarray:
+    """Rows without a shift of all families and without the mean loss."""
+    return _without(_without(values_RF, contrasts.weight_F), contrasts.pool_F)
+
+
+def heterogeneity(contrasts: Contrasts, permutations: int, rng: np.random.Generator) -> float:
     """p-value of "no domain says anything beyond the pool's mean loss", by permutation.
 
-    The statistic is the mean absolute correlation of the tenth of the domains that stand out most: a signal carried by
-    one kind of text in ten is not drowned by the other nine. Domains are first smoothed toward what they share with
-    others (a direction of ordinary variance keeps half), since noise of one domain alone cannot be told from signal.
-    1 where domains, or errors, say nothing beyond the mean loss.
+    The statistic is the mean correlation of the tenth of the domains that rise most with the errors, those that would
+    be chosen: a signal carried by one kind of text in ten is not drowned by the other nine. Domains are first smoothed
+    toward what they share with others (a direction of ordinary variance keeps half), since noise of one domain alone
+    cannot be told from signal. The mean loss is taken out of permuted errors again: what they hold of it correlates
+    with no domain, and next to them the errors would look unusual. 1 where domains, or errors, say nothing beyond the
+    mean loss.
     """
-    x_FD = x_FD[:, np.sqrt((x_FD**2).sum(axis=0)) > ROUNDING]
-    if not x_FD.size or np.sqrt(y_F @ y_F) <= ROUNDING:
+    x_DF, y_RF = (_beyond(values, contrasts) for values in (contrasts.x_FD.T, contrasts.y_F[None]))
+    x_FD = x_DF[np.sqrt((x_DF**2).sum(axis=1)) > ROUNDING].T
+    if not x_FD.size or np.sqrt((y_RF**2).sum()) <= ROUNDING:
         return 1.0
     value_F, vector_FF = np.linalg.eigh(x_FD @ x_FD.T)
     value_F = np.maximum(value_F, 0)
@@ -191,26 +212,22 @@ def _heterogeneity(
     smooth_FF = (vector_FF * (value_F / np.maximum(value_F + ordinary, np.finfo(float).tiny))) @ vector_FF.T
     smooth_FD = smooth_FF @ x_FD
     unit_FD = smooth_FD / np.sqrt((smooth_FD**2).sum(axis=0))
-    permuted_RF = np.array([y_F, *(rng.permutation(y_F) for _ in range(permutations))])
-    permuted_RF = _centred(permuted_RF, weight_F)
+    permuted_RF = np.array([y_RF[0], *(rng.permutation(y_RF[0]) for _ in range(permutations))])
+    permuted_RF = _beyond(permuted_RF, contrasts)
     permuted_RF /= np.sqrt(np.maximum((permuted_RF**2).sum(axis=1, keepdims=True), np.finfo(float).tiny))
     places = max(1, round(STANDING_OUT * unit_FD.shape[1]))
     batches = np.array_split(permuted_RF, -(-len(permuted_RF) * unit_FD.shape[1] // NUMBERS) or 1)
     statistic_R = np.concatenate(
-        [np.partition(np.abs(batch @ unit_FD), -places, axis=1)[:, -places:].mean(axis=1) for batch in batches]
+        [np.partition(batch @ unit_FD, -places, axis=1)[:, -places:].mean(axis=1) for batch in batches]
     )
     # The identity reproduces the observed value up to rounding: count it as reached.
     return float((statistic_R >= statistic_R[0] * (1 - 1e-12)).sum() / (1 + permutations))
 
 
-def _reliability(
-    x_FD: np.ndarray, y_F: np.ndarray, weight_F: np.ndarray, pairs: int, rng: np.random.Generator
-) -> float:
+def _reliability(contrasts: Contrasts, pairs: int, rng: np.random.Generator) -> float:
     """Mean agreement of complementary halves of the families across domains, stepped up to all; at least -1."""
-    halves = np.moveaxis(half_weights(np.arange(len(y_F)), pairs, rng), 2, 0) > 0
-    agreement = [
-        _agreement(*(_half(x_FD[half_F], y_F[half_F], weight_F[half_F]) for half_F in half_F2.T)) for half_F2 in halves
-    ]
+    halves = np.moveaxis(half_weights(np.arange(len(contrasts.y_F)), pairs, rng), 2, 0) > 0
+    agreement = [_agreement(*(_half(contrasts, half_F) for half_F in half_F2.T)) for half_F2 in halves]
     mean = float(np.mean(agreement))
     return max(2 * mean / (1 + mean), -1.0) if mean > -1 else -1.0
 
@@ -224,9 +241,10 @@ def _agreement(first_D: np.ndarray, second_D: np.ndarray) -> float:
     return float(np.corrcoef(first_D, second_D)[0, 1])
 
 
-def _half(x_FD: np.ndarray, y_F: np.ndarray, weight_F: np.ndarray) -> np.ndarray:
+def _half(contrasts: Contrasts, half_F: np.ndarray) -> np.ndarray:
     """Correlations over the families of one half; NaN where a domain, or the error, does not vary there."""
-    x_FD, y_F = _centred(x_FD.T, weight_F).T, _centred(y_F[None], weight_F)[0]
+    weight_F = contrasts.weight_F[half_F]
+    x_FD, y_F = _without(contrasts.x_FD[half_F].T, weight_F).T, _without(contrasts.y_F[None, half_F], weight_F)[0]
     norm_D, norm = np.sqrt((x_FD**2).sum(axis=0)), np.sqrt(y_F @ y_F)
     known_D = (norm_D > ROUNDING) & (norm > ROUNDING)
     return np.where(known_D, y_F @ x_FD / np.where(known_D, norm_D * norm, 1), np.nan)

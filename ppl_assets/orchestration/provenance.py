@@ -455,7 +455,7 @@ _RECIPES = (
     Recipe(
         asset="signal_gate",
         tables=("signal_gate", "target_pairs", "candidate_gains", "probe_proposals"),
-        code_version="3",
+        code_version="4",
         inputs=lambda workspace, _: [_evidence(workspace, _), _probe_settings(workspace)],
     ),
     Recipe(

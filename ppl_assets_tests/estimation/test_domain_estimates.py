@@ -11,6 +11,7 @@ from ppl_assets import estimation
 from ppl_assets.errors import InputError
 from ppl_assets.estimation import estimate_domains, rank_prediction, signal_gate, spearmanr
 from ppl_assets.estimation.domain_estimates import benjamini_hochberg
+from ppl_assets.estimation.gate import family_contrasts, heterogeneity
 from ppl_assets.estimation.resampling import bootstrap_weights, half_weights, replicate_correlations
 from ppl_assets.estimation.scores import scores
 from ppl_assets_tests.estimation.published import needs_public_models, public_models
@@ -177,6 +178,19 @@ def test_the_gate_selects_where_a_kind_of_text_matters_and_abstains_on_noise():
     noise = [signal_gate(bpb, np.random.default_rng(seed).random(27), families=families).verdict for seed in range(20)]
     # At a level of 0.05, four or more of 20 false alarms have a probability below 0.02.
     assert noise.count("abstain") >= 17
+
+
+def test_the_test_of_heterogeneity_passes_errors_unrelated_to_losses_as_often_as_it_says():
+    family_M = np.repeat(np.arange(6), 2)
+    p_values = []
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        ability_M, own_MD = rng.normal(size=6)[family_M], rng.normal(size=(6, 30))[family_M]
+        losses_MD = ability_M[:, None] + own_MD + 0.1 * rng.normal(size=own_MD.shape)
+        errors_M = rng.normal(size=6)[family_M] + 0.1 * rng.normal(size=12)
+        p_values.append(heterogeneity(family_contrasts(losses_MD, errors_M, family_M), 99, rng))
+    # 400 draws: a standard error of 0.02. Residuals that are permuted as they are pass 0.34 of the time.
+    assert abs(np.mean(np.array(p_values) <= 0.2) - 0.2) < 0.05
 
 
 def test_in_null_worlds_few_domains_are_called_better_than_the_pool():
