@@ -4,7 +4,7 @@ import os
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from ppl_assets.display import display_for, error_console, output_console
 from ppl_assets.errors import InputError, suggestion
 from ppl_assets.export import FORMATS, export_mixture
 from ppl_assets.settings import STATE_VARIABLE, STUDY_VARIABLE, TIME_LIMIT_VARIABLE, Settings
+
+if TYPE_CHECKING:
+    import polars as pl
 
 app = typer.Typer(
     name="ppl-assets",
@@ -46,6 +49,9 @@ TimeLimit = Annotated[
 ]
 
 EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
+
+# What the demo trains of its pilot: enough for an answer, and short enough for a first look.
+DEMO_ARMS = ("ours", "uniform")
 
 
 def main() -> None:
@@ -86,34 +92,34 @@ def run(study: StudyName = None, state: State = None, select: Select = None, tim
 
 @app.command()
 def demo(state: State = None) -> None:
-    """Run the embedded demo study: a model zoo trained on the spot on the text of installed packages."""
-    _run(Settings.from_environment(state=state, study="demo"), None)
+    """Run the embedded demo study: models trained on the spot on text of installed packages, and a small pilot."""
+    _run(Settings.from_environment(state=state, study="demo"), None, pilot_arms=DEMO_ARMS)
 
 
-def _run(settings: Settings, select: list[str] | None) -> None:
+def _run(settings: Settings, select: list[str] | None, *, pilot_arms: tuple[str, ...] | None = None) -> None:
     from ppl_assets.orchestration.runner import run_stale
+    from ppl_assets.orchestration.workspace import Workspace
 
     console = output_console()
     with display_for(console) as display:
-        outcomes = run_stale(settings, select=select, display=display)
+        outcomes = run_stale(settings, select=select, display=display, pilot_arms=pilot_arms)
     if not outcomes:
         console.print("Everything is current.")
     failures = [outcome for outcome in outcomes if outcome.error]
     if not select:
         _summarize(settings, console)
     elif "pilot_comparison" in select:
-        _show_pilot(settings, console)
+        _show_pilot(Workspace(settings).table("pilot_comparison"), console)
     for outcome in failures:
         error_console().print(f"ppl-assets: {outcome.error}")
     if failures:
         sys.exit(EXIT_BAD_INPUT if all(outcome.bad_input for outcome in failures) else EXIT_FAILED)
 
 
-def _show_pilot(settings: Settings, console: Console) -> None:
-    from ppl_assets.orchestration.workspace import Workspace
+def _show_pilot(comparison: "pl.DataFrame", console: Console) -> None:
     from ppl_assets.pilot.terminal import summary_tables
 
-    for table in summary_tables(Workspace(settings).table("pilot_comparison")):
+    for table in summary_tables(comparison):
         console.print(table)
 
 
@@ -125,8 +131,10 @@ def _summarize(settings: Settings, console: Console) -> None:
     workspace = Workspace(settings)
     if not workspace.lake.exists("pretraining_mixture"):
         return
-    for table in summary_tables(report_data(workspace)):
+    data = report_data(workspace)
+    for table in summary_tables(data):
         console.print(table)
+    _show_pilot(data.pilot_comparison, console)
     for path in (settings.warehouse_file, settings.report_file):
         if path.is_file():
             console.print(str(path), soft_wrap=True, highlight=False)

@@ -16,7 +16,6 @@ import polars as pl
 import pytest
 
 from ppl_assets.likelihood import load_model, score_texts
-from ppl_assets.orchestration.provenance import RECIPES
 from ppl_assets.orchestration.workspace import Workspace
 from ppl_assets.planning.forecast import EVALUATION, SCORING, TRAINING
 from ppl_assets.planning.situation import plan_of
@@ -97,7 +96,7 @@ def test_the_positive_control_holds_for_both_targets(demo):
     assert families >= 8
 
 
-def test_every_published_table_has_rows_but_what_was_not_imported_or_asked_for(demo):
+def test_every_published_table_has_rows_but_what_was_not_imported_or_needed(demo):
     state, _, _ = demo
     with duckdb.connect(str(state / "warehouse.duckdb"), read_only=True) as warehouse:
         empty = [
@@ -105,12 +104,25 @@ def test_every_published_table_has_rows_but_what_was_not_imported_or_asked_for(d
             for name, table in TABLES.items()
             if table.published and not warehouse.sql(f'SELECT 1 FROM "{name}" LIMIT 1').fetchall()
         ]
-    # One kind of models, and a pool that tells its targets apart.
-    unneeded = {"kind_estimates", "probe_proposals"}
-    on_request = set(
-        RECIPES["preregistration"].tables + RECIPES["pilot_runs"].tables + RECIPES["pilot_comparison"].tables
-    )
-    assert set(empty) <= {"imported_bpb", "imported_scores", "near_duplicates"} | unneeded | on_request
+    # One kind of models, a pool that tells its targets apart, and a pilot of one size.
+    unneeded = {"kind_estimates", "probe_proposals", "pilot_trend"}
+    assert set(empty) <= {"imported_bpb", "imported_scores", "near_duplicates"} | unneeded
+
+
+def test_two_arms_of_the_pilot_show_that_the_choice_pays(demo):
+    state, result, _ = demo
+    with duckdb.connect(str(state / "warehouse.duckdb"), read_only=True) as warehouse:
+        rows = warehouse.sql(
+            "SELECT target, arm, seeds, ci_low, verdict FROM pilot_comparison "
+            "WHERE role = 'uniform' AND measure = 'bpb'"
+        ).fetchall()
+    measured = {target: (seeds, ci_low) for target, arm, seeds, ci_low, _ in rows if arm == "ours"}
+    assert set(measured) == {"code", "prose"}
+    for target, (seeds, ci_low) in measured.items():
+        assert seeds == 3
+        assert ci_low > 0, rows
+        assert f"pilot, {target}" in result.stdout
+    assert {arm for _, arm, _, _, verdict in rows if verdict == "no runs"} == {"dsir", "quality_classifier"}
 
 
 def test_bf16_turns_no_difference_between_two_models_of_the_pool(demo):

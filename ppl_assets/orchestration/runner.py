@@ -6,7 +6,7 @@ instance that the web UI reads. What fails is reported and left stale; what does
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -74,13 +74,20 @@ class Display(Protocol):
 
 
 def run_stale(
-    settings: Settings, *, select: Iterable[str] | None, display: Display, workers: int | None = None
+    settings: Settings,
+    *,
+    select: Iterable[str] | None,
+    display: Display,
+    pilot_arms: Collection[str] | None = None,
+    workers: int | None = None,
 ) -> list[Outcome]:
     """Materialize every selected asset and partition that is missing or stale, in the order of the graph.
 
     Args:
         select: assets to bring up to date, with all that they depend on; None: the whole graph. What runs on request
             alone (the pilot) runs where one of its assets is selected.
+        pilot_arms: arms of the pilot that run, and are compared, though none of its assets is selected; None: no arm
+            then, and every arm where one is.
         workers: processes that execute runs, by default one per core; with 1 it is this process,
             without a time limit.
 
@@ -92,7 +99,7 @@ def run_stale(
     """
     prepare(settings)
     workspace = Workspace(settings)
-    wanted = _with_upstream(select)
+    wanted = set(RECIPES) if select is None and pilot_arms else _with_upstream(select)
     outcomes: list[Outcome] = []
     count = worker_count() if workers is None else workers
     with open_instance() as instance, Workers(count, _execute, seconds=settings.partition_seconds) as pool:
@@ -105,7 +112,8 @@ def run_stale(
             assets = [asset for asset in level if asset in wanted and RECIPES[asset].applies(workspace)]
             ready = [asset for asset in assets if not blocked & _depends_on(asset)]
             blocked |= set(assets) - set(ready)
-            tasks = [task for asset in ready for task in stale_tasks(workspace, asset) if not _waits(task, failed)]
+            stale = [task for asset in ready for task in stale_tasks(workspace, asset)]
+            tasks = [task for task in stale if _is_wanted(task, pilot_arms) and not _waits(task, failed)]
             if not tasks:
                 continue
             display.level(tasks)
@@ -120,6 +128,10 @@ def run_stale(
                 elif outcome.error:
                     failed.add((outcome.task.asset, outcome.task.partition))
     return outcomes
+
+
+def _is_wanted(task: Task, pilot_arms: Collection[str] | None) -> bool:
+    return pilot_arms is None or RECIPES[task.asset].partitioned_by != "arm" or task.partition in pilot_arms
 
 
 def _waits(task: Task, failed: set[tuple[str, str | None]]) -> bool:

@@ -5,6 +5,7 @@ import shutil
 import polars as pl
 import pytest
 
+from ppl_assets.orchestration.runner import run_stale
 from ppl_assets.orchestration.status import partition_states
 from ppl_assets.orchestration.workspace import Workspace
 from ppl_assets.pilot.preregistration import plan, plan_hash
@@ -96,6 +97,23 @@ def test_what_is_current_is_not_run_again_and_the_report_takes_it_in(copied):
     again = run(copied, select=["pilot_comparison"])
     assert [str(outcome.task) for outcome in again] == ["pilot_runs[language]"]
     assert {outcome.task.asset for outcome in run(copied)} == {"cost_ledger", "warehouse_file", "selection_report"}
+
+
+def test_some_arms_can_run_before_the_others(copied):
+    study = write_text_study(copied.state.parent, **{"seeds: [0, 1]": "seeds: [1, 2]"})
+    settings = Settings(state=copied.state, study=str(study))
+    first = run_stale(settings, select=None, pilot_arms=("ours", "uniform"), display=Silent(), workers=1)
+    assert {o.task.partition for o in first if o.task.asset == "pilot_runs"} == {"ours", "uniform"}
+    assert {"preregistration", "pilot_comparison", "selection_report"} <= {o.task.asset for o in first}
+    compared = tables(settings)["pilot_comparison"]
+    assert set(compared.filter(pl.col("gain").is_not_null())["arm"]) == {"ours"}
+    rest = run(settings, select=["pilot_comparison"])
+    assert {str(o.task) for o in rest} == {
+        "pilot_runs[language]",
+        "pilot_runs[positive]",
+        "pilot_runs[negative]",
+        "pilot_comparison",
+    }
 
 
 def test_a_changed_plan_is_a_new_pilot_that_keeps_what_was_trained_alike(copied):
