@@ -3,9 +3,11 @@
 Axes: P pieces, B rows of a batch, T positions of its longest row, R scored positions of a batch, N texts.
 """
 
+import ctypes
 import os
 import time
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -25,9 +27,12 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 # Batches have hundreds of shapes, and for each of the last 1,024 products oneDNN keeps what it compiled: 250 MB where a
-# whole model takes 30. It asks when it is first used; fewer cost no time. A user's own setting stays.
+# whole model takes 30. It asks when it is first used; the shapes of one batch are enough. A user's own setting stays.
 for _variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-    os.environ.setdefault(_variable, "64")
+    os.environ.setdefault(_variable, "16")
+# The same hundreds of shapes leave the heap in pieces: after so many batches, some seconds, its free pages go back to
+# the system. Together with the above 100 MB instead of 250 after 1,000 texts in bf16, in the same time.
+BATCHES_PER_TRIM = 32
 
 # Activations of one forward stay in cache: measured 1.3-1.5 times the speed of a budget of 4,096.
 CPU_TOKEN_BUDGET = 1024
@@ -126,7 +131,7 @@ def _launched_batches(
     model: Any, launch: "Callable[[np.ndarray], torch.Tensor]", pieces: Pieces, token_budget: int | None
 ) -> "Iterator[tuple[np.ndarray, torch.Tensor]]":
     """Each batch of pieces, longest first, with the nats of its tokens, which a GPU may still be computing."""
-    order, done = longest_first(pieces.length), 0
+    order, done, launched = longest_first(pieces.length), 0, count(1)
     # Once: what a GPU has free shrinks while batches are in flight.
     token_budget = affordable_budget(model, token_budget)
     while done < len(order):
@@ -137,7 +142,16 @@ def _launched_batches(
             _halve_budget(model, error, rows=len(batch), length=int(pieces.length[batch[0]]))
             continue
         done += len(batch)
+        if model.device.type == "cpu" and next(launched) % BATCHES_PER_TRIM == 0:
+            _give_memory_back()
         yield batch, nll_R
+
+
+def _give_memory_back() -> None:
+    """Free pages within the heap go back to the system, where the C library is one that can (glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _probe(model: Any, tokens: TokenizedTexts) -> "torch.Tensor":
