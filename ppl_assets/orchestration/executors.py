@@ -40,7 +40,13 @@ class _Engine:
 
 _ENGINES = {
     "in_process": _Engine(module="dagster", name="in_process_executor"),
-    "multiprocess": _Engine(module="dagster", name="multiprocess_executor"),
+    # Forked off a server that has imported Dagster and no more, a step ends as soon as its work does. A spawned one
+    # first takes torch and transformers apart, module by module: a second and a half of a processor.
+    "multiprocess": _Engine(
+        module="dagster",
+        name="multiprocess_executor",
+        config={"start_method": {"forkserver": {"preload_modules": ["dagster"]}}},
+    ),
     "k8s": _Engine(module="dagster_k8s", name="k8s_job_executor", extra="k8s"),
     "celery": _Engine(module="dagster_celery", name="celery_executor", extra="celery"),
     # Unset, its section would be an error; empty, the address is that of RAY_ADDRESS.

@@ -63,11 +63,11 @@ def scores(settings: Settings) -> dict[str, pl.DataFrame]:
     return {asset: workspace.by_model(asset) for asset in SCORED}
 
 
-def run_workers() -> Iterator[psutil.Process]:
-    """Processes of the runs that are being executed, as the runs' logs name them."""
+def named_by(event: dg.DagsterEventType) -> Iterator[psutil.Process]:
+    """The process that an event of this kind names first, of each run that is being executed."""
     with open_instance() as instance:
         for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
-            entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+            entries = instance.all_logs(run.run_id, of_type=event)
             told = [entry.dagster_event.engine_event_data.metadata for entry in entries]
             pids = [int(metadata["pid"].value) for metadata in told if "pid" in metadata]
             with contextlib.suppress(psutil.NoSuchProcess, IndexError):
@@ -75,20 +75,19 @@ def run_workers() -> Iterator[psutil.Process]:
 
 
 def a_run_worker(_: Server) -> psutil.Process | None:
-    return next(run_workers(), None)
+    return next(named_by(dg.DagsterEventType.ENGINE_EVENT), None)
 
 
 def a_step(_: Server) -> psutil.Process | None:
     """A process that the multiprocess executor started for a step."""
-    children = (child for worker in run_workers() for child in worker.children())
-    return next((child for child in children if "spawn_main" in " ".join(child.cmdline())), None)
+    return next(named_by(dg.DagsterEventType.STEP_WORKER_STARTED), None)
 
 
 def service(module: str) -> Callable[[Server], psutil.Process | None]:
     """The process of the UI that runs a module, once there is a run that its death can disturb."""
 
     def found(server: Server) -> psutil.Process | None:
-        if next(run_workers(), None) is None:
+        if a_run_worker(server) is None:
             return None
         children = psutil.Process(server.process.pid).children()
         return next(child for child in children if module in child.cmdline())

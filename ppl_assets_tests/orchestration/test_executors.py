@@ -1,6 +1,7 @@
 """The executor of the GPU code location: chosen by name, with settings from a file, or refused with a reason."""
 
 import json
+import subprocess
 import sys
 
 import dagster as dg
@@ -17,8 +18,17 @@ def test_the_variable_names_it(name, monkeypatch):
     assert gpu_executor().name == name
 
 
-def test_without_the_variable_each_step_has_a_process():
-    assert gpu_executor() is dg.multiprocess_executor
+def test_without_the_variable_each_step_has_a_process_that_is_forked_off_a_server():
+    assert gpu_executor().name == dg.multiprocess_executor.name
+    resolved = gpu_executor().apply_config_mapping({"config": {}})
+    assert resolved.value["config"]["start_method"] == {"forkserver": {"preload_modules": ["dagster"]}}
+
+
+def test_the_server_that_steps_are_forked_off_has_one_thread():
+    """What polars or BLAS would have started in it would be missing in the steps."""
+    code = "import dagster, dagster._core.executor.multiprocess, os; print(len(os.listdir('/proc/self/task')))"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "1"
 
 
 def test_a_name_that_is_none_is_told_with_the_nearest_one(monkeypatch):
