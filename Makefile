@@ -14,11 +14,11 @@ ui: $(VENV)/.installed
 test: $(VENV)/.installed-test lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
-# Processes killed at 210 random points, the web UI's own too, disks filled, clocks set, every kind of change, and one
-# model more than ninety. It prints how many kill points there were.
+# Processes killed at 210 random points, the web UI's own too, disks filled, clocks set, every kind of change, one model
+# more than ninety, and sensors that a daemon runs. It prints how many kill points there were.
 test-faults: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile ppl_assets_tests/faults ppl_assets_tests/orchestration/test_reruns.py \
-		ppl_assets_tests/orchestration/test_ninety_models.py
+		ppl_assets_tests/orchestration/test_ninety_models.py ppl_assets_tests/orchestration/test_live_sensors.py
 
 # The web UI with its daemon, through GraphQL and in a browser: needs Chromium.
 test-ui: $(VENV)/.installed-test

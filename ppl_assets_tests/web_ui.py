@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -72,7 +72,7 @@ class Server:
     def finished_backfill(self, backfill: str) -> str:
         """How a backfill ended."""
         query = "query($id: String!) {partitionBackfillOrError(backfillId: $id) {... on PartitionBackfill {status}}}"
-        return self._await(
+        return self.await_answer(
             lambda: self.ask(query, id=backfill)["partitionBackfillOrError"]["status"],
             {"COMPLETED_SUCCESS", "COMPLETED_FAILED", "COMPLETED", "FAILED", "CANCELED"},
         )
@@ -117,6 +117,16 @@ class Server:
         assert "run" in launched, launched
         return launched["run"]["runId"]
 
+    def start_sensor(self, location: str, name: str) -> None:
+        """Switch a sensor on, as the button does."""
+        selector = {"repositoryLocationName": location, "repositoryName": "__repository__", "sensorName": name}
+        started = self.ask(
+            "mutation($s: SensorSelector!) {startSensor(sensorSelector: $s) {__typename "
+            "... on Sensor {sensorState {status}} ... on PythonError {message}}}",
+            s=selector,
+        )["startSensor"]
+        assert started == {"__typename": "Sensor", "sensorState": {"status": "RUNNING"}}, started
+
     def terminate(self, run: str) -> None:
         """Cancel a run, as the button does."""
         answer = self.ask("mutation($id: String!) {terminateRun(runId: $id) {__typename}}", id=run)["terminateRun"]
@@ -129,10 +139,11 @@ class Server:
 
     def await_status(self, run: str, statuses: set[str]) -> str:
         """The first of these statuses that a run is found in."""
-        return self._await(lambda: self.status(run), statuses)
+        return self.await_answer(lambda: self.status(run), statuses)
 
     @staticmethod
-    def _await(look, wanted: set[str]) -> str:
+    def await_answer(look: Callable[[], str], wanted: set[str]) -> str:
+        """The first of the wanted answers that a look finds."""
         deadline, seen = time.monotonic() + SECONDS_TO_FINISH, ""
         while time.monotonic() < deadline:
             seen = look()
