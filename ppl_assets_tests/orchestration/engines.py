@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,8 +235,13 @@ def k8s(settings: Settings, folder: Path) -> Iterator[Engine]:
 ENGINES = {"multiprocess": multiprocess, "celery": celery, "ray": ray, "k8s": k8s}
 
 
-def materialize(engine: Engine, partitions: dict[str, str], folder: Path) -> None:
-    """One run per asset and partition, all started at once, as a backfill does; each must succeed."""
+def materialize(
+    engine: Engine, partitions: dict[str, str], folder: Path, *, started: Callable[[], None] = lambda: None
+) -> None:
+    """One run per asset and partition, all started at once, as a backfill does; each must succeed.
+
+    `started` is called when all have been started.
+    """
     runs = {}
     for asset, partition in partitions.items():
         command = [sys.executable, "-W", "ignore", "-m", "dagster", "asset", "materialize", "--select", asset]
@@ -244,6 +249,7 @@ def materialize(engine: Engine, partitions: dict[str, str], folder: Path) -> Non
         with (folder / f"{asset}.log").open("w") as log:
             runs[asset] = subprocess.Popen(command, env=engine.environment, stdout=log, stderr=subprocess.STDOUT)
     try:
+        started()
         for asset, process in runs.items():
             code = process.wait(timeout=SECONDS_TO_RUN)
             assert code == 0, (folder / f"{asset}.log").read_text()

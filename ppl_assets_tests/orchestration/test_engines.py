@@ -3,6 +3,8 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 
 import dagster as dg
@@ -27,7 +29,7 @@ from ppl_assets_tests.orchestration.engines import (
 )
 from ppl_assets_tests.orchestration.postgres import postgresql
 from ppl_assets_tests.orchestration.test_runner import run, settings_of
-from ppl_assets_tests.web_ui import serving
+from ppl_assets_tests.web_ui import Server, serving
 
 pytestmark = pytest.mark.slow
 
@@ -80,13 +82,14 @@ def test_every_engine_materializes_the_same_partitions_to_identical_tables(
 ):
     with ENGINES[name](settings, tmp_path) as engine:
         assert launcher_of(engine) == LAUNCHERS[name]
-        materialize(engine, PARTITIONS, tmp_path)
+        monkeypatch.setenv("DAGSTER_HOME", engine.environment["DAGSTER_HOME"])
+        prepare(settings)
+        with open_instance() as instance, a_taken_slot(instance) as free_when_all_wait:
+            materialize(engine, PARTITIONS, tmp_path, started=free_when_all_wait)
         found = tables(settings)
         for asset, expected in by_the_command_line.items():
             assert found[asset].equals(expected), asset
             assert is_current(Workspace(settings), asset, PARTITIONS[asset])
-        monkeypatch.setenv("DAGSTER_HOME", engine.environment["DAGSTER_HOME"])
-        prepare(settings)
         with open_instance() as instance:
             runs = {run.run_id: asset for asset, run in latest_runs(instance).items()}
             EXECUTED_BY[name](engine, instance, runs)
@@ -187,6 +190,29 @@ def latest_runs(instance: dg.DagsterInstance) -> dict[str, dg.DagsterRun]:
         for asset, partition in PARTITIONS.items()
     }
     return {asset: instance.get_run_by_id(record.run_id) for asset, record in events.items()}
+
+
+@contextmanager
+def a_taken_slot(instance: dg.DagsterInstance) -> Iterator[Callable[[], None]]:
+    """The only slot of the pool ``gpu`` taken by the test, and what gives it back once all steps wait for it.
+
+    Steps that ask for a free slot in the same instant may all get it (docs/executors.md); those that wait do not.
+    """
+    storage = instance.event_log_storage
+    storage.set_concurrency_slots("gpu", 1)
+    assert storage.claim_concurrency_slot("gpu", "the-test", "step").is_claimed
+
+    def give_back() -> None:
+        storage.free_concurrency_slots_for_run("the-test")
+
+    def free_when_all_wait() -> None:
+        Server.await_answer(lambda: str(storage.get_concurrency_info("gpu").pending_step_count), {str(len(PARTITIONS))})
+        give_back()
+
+    try:
+        yield free_when_all_wait
+    finally:
+        give_back()
 
 
 def span(instance: dg.DagsterInstance, run_id: str) -> tuple[float, float]:
