@@ -183,7 +183,7 @@ def serving(settings: Settings, environment: dict[str, str] | None = None) -> It
             # Where a test has ended the UI, what it had started is there or is not.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=120)
+            process.wait(timeout=SECONDS_TO_START)
 
 
 def free_port() -> int:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from ppl_assets.errors import InputError
 from ppl_assets.orchestration.partitions import arm_partitions, model_partitions, run_partitions
 from ppl_assets.orchestration.workspace import Workspace
-from ppl_assets.processes import ancestor_mark, is_running, process_mark
+from ppl_assets.processes import alone, ancestor_mark, is_running, process_mark
 from ppl_assets.settings import DAGSTER_STORAGE_VARIABLE, Settings
 from ppl_assets.warehouse import Lake, remove_abandoned, replace_file
 
@@ -53,14 +53,25 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
     Raises:
         InputError: what is to be recorded cannot be, on a full disk or one that became read-only.
     """
+    storage = os.environ[DAGSTER_STORAGE_VARIABLE]
     try:
-        with dg.DagsterInstance.get() as instance:
+        with _opened(Path(storage)) as instance:
             yield instance
     except OperationalError as error:
-        storage = os.environ.get(DAGSTER_STORAGE_VARIABLE, "DAGSTER_HOME")
-        raise InputError(
-            f"{storage}: runs cannot be recorded ({error.orig}); expected a writable folder with space left"
-        ) from error
+        raise _not_recorded(storage, error.orig) from error
+
+
+def _opened(storage: Path) -> dg.DagsterInstance:
+    """The instance, its databases made: of two processes that open a new state at once, one makes them."""
+    try:
+        with alone(storage / ".opening"):
+            return dg.DagsterInstance.get()
+    except OSError as error:
+        raise _not_recorded(str(storage), error) from error
+
+
+def _not_recorded(storage: str, why: BaseException | None) -> InputError:
+    return InputError(f"{storage}: runs cannot be recorded ({why}); expected a writable folder with space left")
 
 
 def sync_partitions(instance: dg.DagsterInstance, workspace: Workspace) -> None:
