@@ -62,8 +62,8 @@ def signal_gate(
 
     ``abstain`` unless domains differ beyond noise at level `alpha` *and* the ranks of held-out families are predicted
     better from the chosen domains than from the mean loss, by more than one model's share of the variance (1 / models).
-    Noise passes the first one time in five, the second about as often, both at most one time in ten. ``select`` if,
-    besides, halves of the families agree (`reliability_floor`, over `pairs` random halvings), else ``weak``.
+    Noise passes the first one time in five, the second about as often, both about one time in ten or less. ``select``
+    if, besides, halves of the families agree (`reliability_floor`, over `pairs` random halvings), else ``weak``.
 
     Raises:
         InputError: as `estimate_domains`.
