@@ -65,4 +65,9 @@ def test_the_daemon_follows_an_edited_list_of_models_and_requests_exactly_what_i
     assert_nothing_is_half_written(settings)
     at_once = settings_of(study, "at-once")
     assert not any(outcome.error for outcome in run(at_once, workers=2))
-    assert_same_tables(tables_of(settings), tables_of(at_once))
+    followed, made_at_once = tables_of(settings), tables_of(at_once)
+    # What changed since the mixture before: made at once, there was none before.
+    changes, first = followed.pop("mixture_changes"), made_at_once.pop("mixture_changes")
+    assert set(changes["change"]) <= {"entered", "left", "moved", "same"}
+    assert set(first["change"]) == {None}
+    assert_same_tables(followed, made_at_once)
