@@ -24,7 +24,7 @@ from ppl_assets.errors import InputError
 from ppl_assets.likelihood import Status, score_texts
 from ppl_assets.likelihood.passes import context_length
 from ppl_assets.progress import Progress
-from ppl_assets_tests.likelihood.tiny import byte_tokenizer, nll_by_loop, tiny_gpt2
+from ppl_assets_tests.likelihood.tiny import byte_tokenizer, nll_by_loop, text_of_bytes, tiny_gpt2
 
 TEXTS = [
     "one short text",
@@ -294,3 +294,17 @@ def test_a_model_without_a_stated_context_takes_any_length(tokenizer) -> None:
     model = MambaForCausalLM(config).eval()
     assert context_length(model) is None
     assert score_texts(model, tokenizer, ["w" * 3000]).status.tolist() == ["ok"]
+
+
+@pytest.mark.parametrize("longest", [20, 300])
+def test_in_bf16_rounding_up_a_batch_leaves_losses_and_context_as_they_are(longest) -> None:
+    """A context that is no multiple of the steps must not be left; what is added must not be counted."""
+    model, tokenizer = tiny_gpt2(context=20 if longest == 20 else 333).bfloat16(), byte_tokenizer()
+    generator = np.random.default_rng(0)
+    texts = [text_of_bytes(int(size), generator) for size in [longest, 1, *generator.integers(1, longest, 40)]]
+    together = score_texts(model, tokenizer, texts)
+    alone = [score_texts(model, tokenizer, [text]) for text in texts]
+    assert set(together.status) == {"ok"}
+    np.testing.assert_allclose(together.nll, [float(each.nll[0]) for each in alone], rtol=2e-3)
+    expected = [sum(nll_by_loop(model.float(), tokenizer, text, prefix=256)) for text in texts]
+    np.testing.assert_allclose(together.nll, expected, rtol=1e-2)
