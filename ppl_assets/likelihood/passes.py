@@ -154,17 +154,18 @@ def _launched_batches(
 
 
 def _compiles_shapes(model: Any) -> bool:
+    """Whether oneDNN multiplies for this model, and compiles each shape (see `WIDTH_STEP`)."""
     import torch
 
     return model.device.type == "cpu" and model.dtype == torch.bfloat16
 
 
 def _widths(model: Any, length_P: np.ndarray) -> np.ndarray:
-    """int64 [P]: positions that a batch is wide whose longest piece this is, within the model's context."""
+    """int64 [P]: positions of a batch of which this is the longest piece; rounded up no further than the context."""
     if not _compiles_shapes(model):
         return length_P
-    rounded_P = -(-length_P // WIDTH_STEP) * WIDTH_STEP
-    return np.minimum(rounded_P, np.maximum(length_P, context_length(model) or rounded_P))
+    rounded_P, limit = -(-length_P // WIDTH_STEP) * WIDTH_STEP, context_length(model)
+    return rounded_P if limit is None else np.minimum(rounded_P, limit)
 
 
 def _give_memory_back() -> None:

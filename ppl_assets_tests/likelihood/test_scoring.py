@@ -296,14 +296,18 @@ def test_a_model_without_a_stated_context_takes_any_length(tokenizer) -> None:
     assert score_texts(model, tokenizer, ["w" * 3000]).status.tolist() == ["ok"]
 
 
-@pytest.mark.parametrize("longest", [20, 300])
-def test_in_bf16_rounding_up_a_batch_leaves_losses_and_context_as_they_are(longest) -> None:
-    """A context that is no multiple of the steps must not be left; what is added must not be counted."""
-    model, tokenizer = tiny_gpt2(context=20 if longest == 20 else 333).bfloat16(), byte_tokenizer()
+@pytest.mark.parametrize(("longest", "context"), [(20, 20), (300, 333)])
+def test_in_bf16_batches_share_widths_and_losses_and_context_stay_as_they_are(longest, context) -> None:
+    """A context that is no multiple of the step must not be left; what is added must not be counted."""
+    model, tokenizer = tiny_gpt2(context=context).bfloat16(), byte_tokenizer()
     generator = np.random.default_rng(0)
     texts = [text_of_bytes(int(size), generator) for size in [longest, 1, *generator.integers(1, longest, 40)]]
-    together = score_texts(model, tokenizer, texts)
     alone = [score_texts(model, tokenizer, [text]) for text in texts]
+    widths: set[int] = set()
+    model.transformer.register_forward_pre_hook(lambda _, args: widths.add(args[0].shape[1]))
+    together = score_texts(model, tokenizer, texts, token_budget=2 * longest)
+    # 8 is the width of the probe for the output layer.
+    assert all(width % 16 == 0 for width in widths - {8, context})
     assert set(together.status) == {"ok"}
     np.testing.assert_allclose(together.nll, [float(each.nll[0]) for each in alone], rtol=2e-3)
     expected = [sum(nll_by_loop(model.float(), tokenizer, text, prefix=256)) for text in texts]
