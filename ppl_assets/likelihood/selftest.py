@@ -20,7 +20,7 @@ import numpy as np
 from ppl_assets.errors import InputError
 from ppl_assets.likelihood import batching
 from ppl_assets.likelihood.head import Head, eval_mode, model_logits, nll_of_rows
-from ppl_assets.likelihood.passes import check_ids, context_length, score_pieces
+from ppl_assets.likelihood.passes import check_ids, context_length, score_pieces, unplanned_attention
 from ppl_assets.likelihood.tokenization import TokenizedTexts, from_ids, start_token, tokenize
 
 # Deviation of a row's nats, batched against alone, relative to them (plus ROUNDED_NATS): what rounding in the model's
@@ -145,7 +145,7 @@ def check_batching(model: Any, ids: np.ndarray, prefix: int) -> Check:
     limit, generator = context_length(model) or max(PROBE_LENGTHS), np.random.default_rng(1)
     probe = from_ids([generator.choice(ids, min(length, limit)) for length in PROBE_LENGTHS])
     batched = _nll_batched(model, probe, prefix)
-    with eval_mode(model):
+    with eval_mode(model), unplanned_attention():
         alone = np.array([_nll_alone(model, prefix, probe.ids[a:b]) for a, b in pairwise(probe.offsets)])
     deviation = np.abs(batched - alone) / (ROUNDED_NATS + np.abs(alone))
     high = AGREEMENT.get(str(model.dtype).removeprefix("torch."), 0.0)

@@ -26,10 +26,9 @@ from ppl_assets.likelihood.scoring import TextScores, TooLong, score_tokens
 from ppl_assets.likelihood.selftest import refusal_of
 from ppl_assets.likelihood.tokenization import DAMAGED_NPZ, TokenizedTexts
 from ppl_assets.progress import Progress, Report
-from ppl_assets.warehouse import remove_abandoned, replace_file
 
 # Raised whenever the same shard of the same model would get other numbers.
-SCORING_VERSION = 1
+SCORING_VERSION = 2
 # About a minute of a small model on one core, seconds on a GPU: what a crash costs at most.
 SHARD_TOKENS = 1 << 18
 STATISTICS = ("nll", "nll_first", "tokens", "bytes", "bytes_first", "status")
@@ -149,6 +148,8 @@ def resume_shards(
         folder: shards go to a folder below it, named after the hash of model, tokens and settings.
         identity: what tells the model's weights from all others, such as their `weights_digest` and dtype.
     """
+    from ppl_assets.warehouse import remove_abandoned  # what only scores needs no library of tables
+
     store = folder / _store_name(identity, tokens, settings)
     store.mkdir(parents=True, exist_ok=True)
     remove_abandoned(store)
@@ -172,6 +173,8 @@ def _store_name(identity: str, tokens: TokenizedTexts, settings: Settings) -> st
 
 def _write(path: Path, scored: ShardScores) -> None:
     """The shard appears whole or not at all, and its bytes depend on nothing but its content."""
+    from ppl_assets.warehouse import replace_file
+
     arrays = {name: getattr(scored.scores, name) for name in STATISTICS}
     refusal = np.array(scored.scores.refusal or "")
     buffer = io.BytesIO()

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl_assets.errors import InputError
-from ppl_assets.warehouse import replacing_file
 
 if TYPE_CHECKING:
     import tokenizers
@@ -75,6 +74,8 @@ class TokenizedTexts:
 
     def save(self, path: Path) -> None:
         """Write an uncompressed .npz to `path`, which appears whole or not at all."""
+        from ppl_assets.warehouse import replacing_file  # what only scores needs no library of tables
+
         with replacing_file(path) as file:
             np.savez(
                 file,

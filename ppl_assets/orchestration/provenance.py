@@ -43,7 +43,7 @@ CERTIFIED_TABLES = (
     "shadow_prices",
 )
 # Bump it when a text would get other numbers: known losses are then scored again, not only assembled again.
-_SCORING_CODE = "3"
+_SCORING_CODE = "4"
 # Bump it when a page would get another row of page_scores.
 _PAGE_CODE = "2"
 

@@ -55,6 +55,13 @@ def test_nats_equal_the_full_log_sum_exp_in_float64(rows, vocabulary, scale, cap
     np.testing.assert_allclose(nll, expected, rtol=1e-5, atol=4e-6 * max(1.0, float(np.abs(z).max())))
 
 
+def test_a_masked_entry_of_a_models_own_logits_is_no_loss_of_a_dear_token() -> None:
+    logits = torch.tensor([[-torch.inf, 0.0, -100.0, 1.0]])
+    with torch.inference_mode():
+        nll = nll_of_rows(logits, torch.tensor([2]), Head(layer=None))
+    np.testing.assert_allclose(nll, logsumexp(logits.double().numpy(), axis=1) + 100.0, rtol=1e-6)
+
+
 def test_bf16_logits_are_reduced_in_float32() -> None:
     generator = torch.Generator().manual_seed(0)
     layer = torch.nn.Linear(64, 5000, bias=False)

@@ -1,6 +1,8 @@
 """Scores against a plain loop in float64 over one text at a time, and the status of every text that is not plain."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -48,6 +50,29 @@ def tokenizer() -> tokenizers.Tokenizer:
 @pytest.fixture(scope="module")
 def model() -> GPT2LMHeadModel:
     return tiny_gpt2()
+
+
+def test_scoring_and_its_benchmark_for_gpus_need_torch_and_transformers_alone() -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(sys.argv[1:]));"
+        "import ppl_assets_tests.bench.bench_likelihood_gpu;"
+        "from ppl_assets.likelihood import score_texts;"
+        "from ppl_assets_tests.likelihood.tiny import byte_tokenizer, tiny_gpt2;"
+        "print(*score_texts(tiny_gpt2(), byte_tokenizer(), ['one', 'two']).status)"
+    )
+    absent = ["dagster", "duckdb", "polars", "pyarrow", "pydantic", "psutil", "scipy", "numba", "datasets"]
+    done = subprocess.run([sys.executable, "-c", code, *absent], capture_output=True, text=True, check=False)
+    assert (done.stdout.split(), done.stderr.strip()[-500:]) == (["ok", "ok"], "")
+
+
+def test_attention_is_never_planned_by_the_shape_of_a_batch_and_the_users_setting_is_put_back(tokenizer) -> None:
+    model, seen = tiny_gpt2(), []
+    model.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cuda.cudnn_sdp_enabled()))
+    assert torch.backends.cuda.cudnn_sdp_enabled()
+    score_texts(model, tokenizer, TEXTS)
+    assert seen
+    assert not any(seen)
+    assert torch.backends.cuda.cudnn_sdp_enabled()
 
 
 @pytest.mark.parametrize("token_budget", [None, 1, 37, 100_000])
