@@ -235,7 +235,7 @@ def _intervals(
         paged_D, paged_z_D, t_D = np.full(len(estimate_D), np.nan), 0.0, stdtrit(n_families - 1, (1 + level) / 2)
     else:
         paged_D, paged_z_D = np.sqrt(paged.plain_D), np.sqrt(paged.fisher_D)
-        t_D = stdtrit(_freedom(stderr_z_D, n_families, paged_z_D, paged.pages_D), (1 + level) / 2)
+        t_D = stdtrit(_freedom(stderr_z_D, n_families, paged_z_D, paged.freedom_D), (1 + level) / 2)
     z_D, reach_D = fisher(estimate_D), t_D * np.hypot(stderr_z_D, paged_z_D)
     return {
         "stderr": np.hypot(stderr_D, np.nan_to_num(paged_D)),
@@ -245,10 +245,10 @@ def _intervals(
     }
 
 
-def _freedom(stderr_D: np.ndarray, n_families: int, paged_D: np.ndarray, pages_D: np.ndarray) -> np.ndarray:
+def _freedom(stderr_D: np.ndarray, n_families: int, paged_D: np.ndarray, freedom_D: np.ndarray) -> np.ndarray:
     """Degrees of freedom of a sum of two variances, one of them from few pages (Satterthwaite, Biometrics 2, 1946)."""
     families_D, of_pages_D = stderr_D**2, paged_D**2
-    parts_D = families_D**2 / (n_families - 1) + of_pages_D**2 / np.maximum(pages_D - 1, 1)
+    parts_D = families_D**2 / (n_families - 1) + of_pages_D**2 / freedom_D
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(of_pages_D > 0, (families_D + of_pages_D) ** 2 / parts_D, n_families - 1)
 

@@ -9,7 +9,8 @@ what both contain, the noise of a page for one family. Here is the last differen
 
 on Fisher's z, not below 0. It is less than the variance over pages where families are few: what a page does to one
 family is in the variance over families already. A domain of n pages has n / (n - 1) of it, since that many draws
-understate a variance; a domain of one page says nothing of other pages and adds nothing.
+understate a variance. A handful of pages that happen to agree says little, so that pages of no domain are taken to
+differ less than pages of a domain do on average, and a domain of one page has the average.
 
 Axes: M models, P pages, D domains. Losses enter as nats and bytes, so that a domain's bits per byte stay those of its
 pages together.
@@ -58,12 +59,12 @@ class SampledPages:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PageVariance:
-    """What the choice of pages adds per domain: to the variance of the estimate, to that of its z, and the number of
-    pages behind it."""
+    """What the choice of pages adds per domain: to the variance of the estimate and to that of its z, and how many
+    degrees of freedom are behind it."""
 
     plain_D: np.ndarray
     fisher_D: np.ndarray
-    pages_D: np.ndarray
+    freedom_D: np.ndarray
 
 
 def page_variance(
@@ -80,11 +81,24 @@ def page_variance(
         resampled_variance(pages, bpb_MD, error_M, row_M=row_M, estimator=estimator, rng=rng)
         for row_M in (np.zeros_like(family_M), family_M)
     )
-    return PageVariance(
-        plain_D=np.maximum(together[0] - apart[0], 0),
-        fisher_D=np.maximum(together[1] - apart[1], 0),
-        pages_D=np.bincount(pages.domain_P, minlength=bpb_MD.shape[1]),
+    pages_D = np.bincount(pages.domain_P, minlength=bpb_MD.shape[1])
+    plain_D, fisher_D = (
+        _at_least_average(np.maximum(whole_D - own_D, 0), pages_D)
+        for whole_D, own_D in zip(together, apart, strict=True)
     )
+    several_D = pages_D > 1
+    # One more than a domain's own pages have: the average is known better than they are.
+    average = pages_D[several_D].mean() if several_D.any() else 1
+    return PageVariance(plain_D=plain_D, fisher_D=fisher_D, freedom_D=np.where(several_D, pages_D, average))
+
+
+def _at_least_average(variance_D: np.ndarray, pages_D: np.ndarray) -> np.ndarray:
+    """Variances of means of pages, none below what the average variance of a single page gives; 0 without pages."""
+    several_D = pages_D > 1
+    if not several_D.any():
+        return variance_D
+    average = (variance_D * pages_D)[several_D].mean()
+    return np.where(pages_D > 0, np.maximum(variance_D, average / np.maximum(pages_D, 1)), 0)
 
 
 def resampled_variance(

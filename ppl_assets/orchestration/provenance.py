@@ -445,7 +445,7 @@ _RECIPES = (
     Recipe(
         asset="correlation_estimates",
         tables=("correlation_estimates", "kind_estimates"),
-        code_version="2",
+        code_version="3",
         inputs=lambda workspace, _: [
             _evidence(workspace, _),
             workspace.study.mixture.top_share,

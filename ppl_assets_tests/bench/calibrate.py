@@ -1,12 +1,13 @@
 """Estimates against known truth: simulated worlds, and RegMix's random mixtures. Tables in Markdown on standard output.
 
 Run: python -m ppl_assets_tests.bench.calibrate [--repeats 100] [--first 0] [--sizes 30 90 300]
-    [--only regmix|fewer|recovery|other|errors|gate|probes]
+    [--only regmix|fewer|recovery|other|errors|pages|gate|probes]
 
 regmix: rank correlation of estimates with causal effects, per rule; fewer: the same with some of its models. recovery:
 share of the planted domains among those that a rule puts on top; other: the same in harder and easier worlds. errors:
-false discovery rate at q = 0.1 and coverage of 90 % intervals. gate: how often it says what. probes: how many until two
-targets that a public pool cannot tell apart have their own kind of text on top.
+false discovery rate at q = 0.1 and coverage of 90 % intervals; pages: coverage where losses come from pages. gate: how
+often it says what. probes: how many until two targets that a public pool cannot tell apart have their own kind of text
+on top.
 
 Draws have the seeds `first`, `first` + 1, ... Rules were chosen on seeds from 1,000 to 8,999.
 """
@@ -23,7 +24,7 @@ from ppl_assets.estimation.domain_scores import point_estimate
 from ppl_assets.estimation.probe_design import sharp_mixtures
 from ppl_assets_tests.estimation.published import FOLDER, regmix
 from ppl_assets_tests.estimation.rivals import RULES, WITH_GAPS, Rule
-from ppl_assets_tests.estimation.worlds import TwinWorld, World
+from ppl_assets_tests.estimation.worlds import PagedWorld, TwinWorld, World
 
 SIZES = (30, 90, 300)
 LAWS = ("gaussian", "mixture")
@@ -31,6 +32,8 @@ MOST_PROBES = 20
 PROBE_ARMS = ("designed", "random", "random, as sharp")
 LEVEL = 0.10  # nominal false discovery rate
 FEWER = (60, 128, 256)  # models of RegMix
+# Spread of the pages of a domain (.5 is half the range of domains), pages of a domain, deviation of log spread.
+PAGED = ((0.0, 5, 0.0), (0.25, 5, 0.0), (0.5, 5, 0.0), (0.5, 12, 0.0), (0.5, 2, 0.0), (0.25, 5, 0.7), (0.5, 5, 0.7))
 OTHER = {
     "no gaps, 2,000 domains, 90": {"missing": 0.0, "domains": 2000},
     "30 % gaps, 30": {"missing": 0.3, "models": 30},
@@ -142,6 +145,34 @@ def _errors(world: World, truth: np.ndarray, seed: int) -> tuple[float, float, f
     return float(false), float((called & planted).sum() / max(planted.sum(), 1)), float(covered)
 
 
+def page_rows(seeds: range) -> Iterator[Sequence[object]]:
+    """Per world of pages: coverage and width of intervals over families alone, and over families and pages.
+
+    Covered is to be the mean estimate of other pools on other pages; last column: of the third of the domains whose
+    pages differ most.
+    """
+    for spread, pages, unequal in PAGED:
+        world = PagedWorld(common=spread, pages=pages, unequal=unequal)
+        others = (world.draw(np.random.default_rng(1_000_000 + seed)) for seed in range(300))
+        truth = np.mean([point_estimate(bpb_MD, error_M, "gls") for bpb_MD, error_M, *_ in others], axis=0)
+        drawn = np.array([_covered(world, truth, seed) for seed in seeds])
+        families, both, widths = np.swapaxes(drawn, 0, 1)
+        error = both.mean(axis=1).std(ddof=1) / np.sqrt(len(seeds))
+        most = both[:, np.argsort(world.common_D)[-world.domains // 3 :]] if unequal else np.array(np.nan)
+        yield spread, pages, unequal, families.mean(), both.mean(), error, widths.mean(), most.mean()
+
+
+def _covered(world: PagedWorld, truth: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Per domain: covered over families, covered over families and pages, how much wider the latter."""
+    bpb_MD, error_M, families, pages = world.draw(np.random.default_rng(seed))
+    plain, paged = (
+        estimate_domains(bpb_MD, error_M, families=families, pages=given, seed=seed, replicates=300)
+        for given in (None, pages)
+    )
+    covered = [(found.ci_low <= truth) & (truth <= found.ci_high) for found in (plain, paged)]
+    return [*covered, (paged.ci_high - paged.ci_low) / (plain.ci_high - plain.ci_low)]
+
+
 def gate_rows(sizes: Sequence[int], seeds: range) -> Iterator[Sequence[object]]:
     """Verdicts in worlds without signal, with errors that have nothing to do with losses, with a signal spread over
     many kinds of text, and with few kinds of text."""
@@ -230,7 +261,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=100)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--only", choices=("regmix", "fewer", "recovery", "other", "errors", "gate", "probes"))
+    parser.add_argument("--only", choices=("regmix", "fewer", "recovery", "other", "errors", "pages", "gate", "probes"))
     options = parser.parse_args()
     seeds = range(options.first, options.first + options.repeats)
     here = (FOLDER / "regmix").is_dir()
@@ -248,6 +279,9 @@ def main() -> None:
     if options.only in (None, "errors"):
         header = ("law", "models", "signal", "false discoveries", "s.e.", "power", "coverage", "s.e.")
         table("Error rates", header, error_rows(options.sizes, seeds))
+    if options.only in (None, "pages"):
+        header = ("spread", "pages", "unequal", "families", "both", "s.e.", "times as wide", "most spread third")
+        table("Coverage over pages", header, page_rows(seeds))
     if options.only in (None, "gate"):
         header = ("law", "models", "world", "select", "weak", "abstain", "reliability")
         table("Gate", header, gate_rows(options.sizes, seeds))

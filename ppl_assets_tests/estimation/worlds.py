@@ -156,6 +156,7 @@ class TwinWorld:
 class PagedWorld:
     """A world in which losses come from pages. Each page has its own share of a topic that families learned more or
     less of and that the error depends on (`common`), and its own noise for each model (`alone`), in units of losses.
+    With `unequal`, `common` is what the median domain has, and differs by domain with that deviation of its log.
     """
 
     families: int = 20
@@ -163,6 +164,12 @@ class PagedWorld:
     pages: int = 5
     common: float = 0.5
     alone: float = 0.5
+    unequal: float = 0.0
+
+    @property
+    def common_D(self) -> np.ndarray:
+        """The share of a topic that pages of each domain have of their own, the same in every draw."""
+        return self.common * np.exp(self.unequal * np.random.default_rng(9).normal(size=self.domains))
 
     def draw(
         self, rng: np.random.Generator, *, models: np.random.Generator | None = None
@@ -174,7 +181,7 @@ class PagedWorld:
         ability_M = of_models.normal(size=len(family_M))
         error_M = ability_M + topic_M + 0.3 * of_models.normal(size=len(family_M))
         kind_P = np.repeat(np.linspace(0, 1, self.domains), self.pages)
-        topic_P = kind_P + self.common * rng.normal(size=len(kind_P))
+        topic_P = kind_P + np.repeat(self.common_D, self.pages) * rng.normal(size=len(kind_P))
         level_MP = ability_M[:, None] + topic_M[:, None] * topic_P + other_M[:, None] * (1 - topic_P)
         bytes_P = rng.integers(500, 1500, len(kind_P))
         nats_MP = (10 + level_MP + self.alone * rng.normal(size=level_MP.shape)) * bytes_P
