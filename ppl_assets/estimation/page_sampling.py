@@ -86,10 +86,14 @@ def page_variance(
         _at_least_average(np.maximum(whole_D - own_D, 0), pages_D)
         for whole_D, own_D in zip(together, apart, strict=True)
     )
+    return PageVariance(plain_D=plain_D, fisher_D=fisher_D, freedom_D=_freedom(pages_D))
+
+
+def _freedom(pages_D: np.ndarray) -> np.ndarray:
+    """Degrees of freedom behind such a variance: one more than a domain's own pages have, for the average is known
+    better than they are (chosen by coverage, docs/estimation.md); of a single page or none, as many as on average."""
     several_D = pages_D > 1
-    # One more than a domain's own pages have: the average is known better than they are.
-    average = pages_D[several_D].mean() if several_D.any() else 1
-    return PageVariance(plain_D=plain_D, fisher_D=fisher_D, freedom_D=np.where(several_D, pages_D, average))
+    return np.where(several_D, pages_D, pages_D[several_D].mean() if several_D.any() else 1)
 
 
 def _at_least_average(variance_D: np.ndarray, pages_D: np.ndarray) -> np.ndarray:

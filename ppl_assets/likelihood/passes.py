@@ -38,7 +38,8 @@ BATCHES_PER_TRIM = 32
 
 # Activations of one forward stay in cache: measured 1.3-1.5 times the speed of a budget of 4,096.
 CPU_TOKEN_BUDGET = 1024
-# Below the one a GPU starves; above the other widths of 768 gain 4 %, and 4,096 loses 3 % and takes twice the memory.
+# Below the one a GPU starves. Twice the other is 3 % faster at a width of 768, 4 % slower at 4,096, and takes twice the
+# memory (docs/results/likelihood_gpu.json).
 GPU_TOKEN_BUDGETS = (4096, 16384)
 # Bytes per position and unit of width that one layer's activations take, in units of the weight's size (rough; an
 # out-of-memory error halves the budget).

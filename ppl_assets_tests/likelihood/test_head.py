@@ -55,7 +55,7 @@ def test_nats_equal_the_full_log_sum_exp_in_float64(rows, vocabulary, scale, cap
     np.testing.assert_allclose(nll, expected, rtol=1e-5, atol=4e-6 * max(1.0, float(np.abs(z).max())))
 
 
-def test_a_masked_entry_of_a_models_own_logits_is_no_loss_of_a_dear_token() -> None:
+def test_a_masked_entry_of_a_models_own_logits_leaves_the_loss_of_an_unlikely_token_finite() -> None:
     logits = torch.tensor([[-torch.inf, 0.0, -100.0, 1.0]])
     with torch.inference_mode():
         nll = nll_of_rows(logits, torch.tensor([2]), Head(layer=None))
