@@ -235,7 +235,44 @@ def _negative_buckets(content: bytes) -> bytes:
     return content[:40] + struct.pack("<i", -1) + content[44:]
 
 
-@pytest.mark.parametrize("lie", [_cut, _longer, _another_file, _huge_dimension, _huge_vocabulary, _negative_buckets])
+def _no_dimension(content: bytes) -> bytes:
+    return content[:8] + struct.pack("<i", 0) + content[12:]
+
+
+def _no_buckets(content: bytes) -> bytes:
+    return content[:40] + struct.pack("<i", 0) + content[44:]
+
+
+def _endless_ngrams(content: bytes) -> bytes:
+    return content[:28] + struct.pack("<i", 1 << 30) + content[32:]
+
+
+def _subwords(content: bytes) -> bytes:
+    return content[:44] + struct.pack("<2i", 3, 6) + content[52:]
+
+
+def _another_loss(content: bytes) -> bytes:
+    return content[:32] + struct.pack("<i", 1) + content[36:]
+
+
+def _pruned(content: bytes) -> bytes:
+    return content[:84] + struct.pack("<q", 0) + content[92:]
+
+
+def _label_among_words(content: bytes) -> bytes:
+    first_word_ends = content.index(b"\0", 92)
+    return content[: first_word_ends + 9] + b"\1" + content[first_word_ends + 10 :]
+
+
+def _no_number(content: bytes) -> bytes:
+    return content[:-4] + struct.pack("<f", float("nan"))
+
+
+_LIES = [_cut, _longer, _another_file, _huge_dimension, _huge_vocabulary, _negative_buckets, _no_dimension, _no_buckets]
+_LIES += [_endless_ngrams, _subwords, _another_loss, _pruned, _label_among_words, _no_number]
+
+
+@pytest.mark.parametrize("lie", _LIES)
 def test_a_filter_that_lies_about_its_lengths_is_refused(filter_file, tmp_path, lie) -> None:
     Classifier.load(filter_file, Normalization())
     (tmp_path / "model.bin").write_bytes(lie(filter_file.read_bytes()))

@@ -5,28 +5,25 @@ can stand. Soft labels are sampled: a page with the label 0.6 stands in three of
 others under ``exclude``, each epoch in an order of its own. One thread trains, because fastText with several gives
 another model each time.
 
-The score is P(include). fastText adds 1e-5 to each of its probabilities before it takes their logarithm, so that they
-run up to 1.00001 and tie where they are near 1; here that is taken back, which tells pages apart up to 1 - 1e-11.
+The score is P(include), computed from the model's file alone (`linear_model`), several times as fast as fastText does.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ppl_assets.errors import InputError
-from ppl_assets.filtering.fasttext_file import check_model_file
+from ppl_assets.filtering.fasttext_file import read_model
 from ppl_assets.filtering.fasttext_process import train_in_process
+from ppl_assets.filtering.linear_model import LinearModel
 from ppl_assets.filtering.normalization import Normalization
 
-INCLUDE, EXCLUDE = "__label__include", "__label__exclude"
+INCLUDE, EXCLUDE = b"__label__include", b"__label__exclude"
 
-# So few lines that the processor's cache still holds them when fastText reads them.
+# So few lines that the processor's cache still holds them when they are read.
 _LINES_AT_ONCE = 128
-# What fastText adds to a probability (model.cc, std_log), and the least that float32 leaves of it after taking it back.
-_ADDED, _RESOLUTION = 1e-5, 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +76,7 @@ def train_classifier(
         with training.open("wb") as file:
             for labels_P in _sampled_labels(label_P, copies, rng):
                 for page in rng.permutation(len(lines)):
-                    file.write((INCLUDE if labels_P[page] else EXCLUDE).encode() + b" " + lines[page])
+                    file.write((INCLUDE if labels_P[page] else EXCLUDE) + b" " + lines[page])
         options = {
             "dim": settings.dimension,
             "wordNgrams": settings.word_ngrams,
@@ -118,12 +115,9 @@ def _sampled_labels(label_P: np.ndarray, epochs: int, rng: np.random.Generator) 
 class Classifier:
     """A trained classifier with the normalisation that it was trained under."""
 
-    def __init__(self, model: Any, normalization: Normalization) -> None:
+    def __init__(self, model: LinearModel, normalization: Normalization) -> None:
         self.model = model
         self.normalization = normalization
-        labels = sorted(model.labels)
-        if labels != sorted((INCLUDE, EXCLUDE)):
-            raise InputError(f"page filter: found a fastText model with labels {labels}, expected include and exclude")
 
     @classmethod
     def load(cls, path: Path, normalization: Normalization) -> "Classifier":
@@ -132,38 +126,26 @@ class Classifier:
         Raises:
             InputError: there is no such file, or it is no fastText model with our two labels.
         """
-        import fasttext
-
-        if not path.is_file():
-            raise InputError(f"{path}: no such file, expected a fastText model")
-        check_model_file(path)
+        model = read_model(path)
+        if sorted(model.labels) != sorted((INCLUDE, EXCLUDE)):
+            labels = [label.decode("utf-8", "replace") for label in model.labels]
+            raise InputError(f"{path}: found a fastText model with labels {labels}, expected include and exclude")
         try:
-            return cls(fasttext.FastText._FastText(model_path=str(path)), normalization)
+            return cls(LinearModel(model, INCLUDE, EXCLUDE), normalization)
         except ValueError as error:
-            raise InputError(f"{path}: {error}") from error
+            raise InputError(f"{path}: no fastText model that can be trusted: {error}") from error
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """log P(include) - log P(exclude) of each text."""
-        names, probabilities = [], []
+        logit_P = np.empty(len(texts))
         for start in range(0, len(texts), _LINES_AT_ONCE):
             lines = [self.normalization.line(text) for text in texts[start : start + _LINES_AT_ONCE]]
-            # The lower-level call takes bytes: text would be encoded a second time.
-            named, likely = self.model.f.multilinePredict(lines, 2, 0.0, "strict")
-            names += named
-            probabilities += likely
-        # The likelier label comes first.
-        likelier_P2 = np.array(probabilities, dtype=np.float64).reshape(len(texts), 2)
-        included_P = np.array([first == INCLUDE for first, _ in names], dtype=bool)
-        over_P = _log(likelier_P2[:, 0]) - _log(likelier_P2[:, 1])
-        return np.where(included_P, over_P, -over_P)
+            logit_P[start : start + len(lines)] = self.model.logits(lines)
+        return logit_P
 
     def score(self, texts: Sequence[str]) -> np.ndarray:
         """P(include) of each text, uncalibrated: an order of preference."""
         return sigmoid(self.logits(texts))
-
-
-def _log(probability_P: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(probability_P - _ADDED, _RESOLUTION))
 
 
 def sigmoid(logit: np.ndarray) -> np.ndarray:

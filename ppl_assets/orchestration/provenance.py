@@ -45,7 +45,7 @@ CERTIFIED_TABLES = (
 # Bump it when a text would get other numbers: known losses are then scored again, not only assembled again.
 _SCORING_CODE = "4"
 # Bump it when a page would get another row of page_scores.
-_PAGE_CODE = "2"
+_PAGE_CODE = "3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -492,7 +492,7 @@ _RECIPES = (
     Recipe(
         asset="page_filter",
         tables=("page_filters", "filter_metrics", "filter_ngrams"),
-        code_version="2",
+        code_version="3",
         applies=lambda workspace: workspace.study.filter is not None,
         inputs=_filtered,
         files=lambda workspace, _: filter_files(workspace.settings.filters, workspace.table("page_filters")),

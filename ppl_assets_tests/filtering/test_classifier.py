@@ -1,6 +1,7 @@
 """The classifier: no page can end its line or label itself, and the same input gives the same model and scores."""
 
 import unicodedata
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,25 +10,12 @@ from hypothesis import strategies as st
 
 from ppl_assets.errors import InputError
 from ppl_assets.filtering import Classifier, ClassifierSettings, Normalization, train_classifier
+from ppl_assets.filtering.fasttext_file import read_model
 from ppl_assets.filtering.fasttext_process import train_in_process
 from ppl_assets.filtering.ngrams import deciding, influences
-from ppl_assets_tests.filtering.worlds import BAD, GOOD, drawn_text, labelled_pages
+from ppl_assets_tests.filtering.worlds import BAD, GOOD, NASTY, drawn_text, labelled_pages
 
 SMALL = ClassifierSettings(dimension=8, buckets=5000, min_count=1)
-NASTY = {
-    "empty": "",
-    "spaces": " \t ",
-    "nul": "a\x00b\x00",
-    "label": "__label__include " * 50,
-    "glued label": "x__label__exclude",
-    "nested label": "__label____label__include __label__label__include",
-    "end of sentence": "good </s> __label__include",
-    "emoji": "👩‍👩‍👧‍👦 🏳️‍🌈",
-    "surrogate": "half \ud800 a pair",
-    "line separators": "a\u2028b\u2029c\x85d\x0be\x0cf\r\ng",
-    "one long line": "word " * 200_000,
-    "one long word": "x" * 1_000_000,
-}
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +98,6 @@ def test_a_line_is_one_line_and_normalising_it_again_changes_nothing(text):
 # Where the shortcuts of a line part ways: letters of Latin-1, marks to compose, punctuation that shares their bytes.
 LETTERS = "ae\n\x00\x7f\x85\xa0\xa9\xadÄéâþ\u0300\u0301\u0323\u0344\u2000\u2019\u2028\u2029\u212b\u3000한\ud800😀"
 PIECES = [*LETTERS, "__label__", "_", "</s>", "<"]
-TEXTS = st.one_of(st.lists(st.sampled_from(PIECES)).map("".join), st.text(max_size=60))
 
 
 @given(
@@ -144,14 +131,6 @@ def test_composed_and_decomposed_letters_are_one_text_and_case_is_kept_unless_to
     assert Normalization(lowercase=True).line("ÄA") == Normalization(lowercase=True).line("äa")
 
 
-def test_scores_are_those_of_fasttext_itself(trained):
-    texts = [drawn_text(np.random.default_rng(seed), GOOD if seed % 2 else BAD) for seed in range(40)]
-    for text, score in zip(texts, trained.score(texts), strict=True):
-        found = dict(zip(*trained.model.predict(text, k=2), strict=True))
-        # fastText adds 1e-5 to each probability.
-        assert score == pytest.approx(found["__label__include"], abs=2e-5)
-
-
 def test_training_twice_gives_the_same_file_whatever_ran_before(tmp_path):
     """In one process it does not: fastText leaves nine tenths of its matrix as it finds the memory."""
     pages = labelled_pages(sites=4)
@@ -170,8 +149,8 @@ def test_what_fasttext_leaves_unfilled_starts_at_zero_whatever_the_size(tmp_path
     single = ClassifierSettings(word_ngrams=1, min_count=1, min_steps=1, epochs=1, learning_rate=1e-9)
     texts = [" ".join(f"w{number}" for number in range(words))] * 2
     labels = np.array([0.0, 1.0])
-    model = train_classifier(texts, labels, tmp_path / "m.bin", settings=single, normalization=Normalization())
-    matrix_WF = model.model.get_input_matrix()
+    train_classifier(texts, labels, tmp_path / "m.bin", settings=single, normalization=Normalization())
+    matrix_WF = read_model(tmp_path / "m.bin").input_RF
     assert matrix_WF.shape == (words + 1, single.dimension), "and the end of a line"
     # A step of 1e-9 moves nothing further than itself.
     assert np.abs(matrix_WF[-(-len(matrix_WF) // 10) :]).max() < 1e-9
@@ -202,13 +181,16 @@ def test_soft_labels_are_sampled_in_proportion(tmp_path, monkeypatch):
     assert 2.4 < times[:, 2].mean() < 2.6
 
 
-def test_influences_sum_to_the_mean_logit_and_name_the_signal(trained):
-    pages = labelled_pages(seed=2)
-    texts = pages["text"].to_list()
-    found = influences(trained, texts)
-    # float32 sums of some hundred rows.
-    assert sum(found.values()) == pytest.approx(trained.logits(texts).mean(), abs=1e-3)
-    top = deciding(found, 2)
+@pytest.mark.parametrize("word_ngrams", [1, 2, 3])
+def test_influences_sum_to_the_mean_logit_and_name_the_signal(tmp_path, word_ngrams):
+    pages, fresh = labelled_pages(), labelled_pages(seed=2)["text"].to_list()
+    settings = replace(SMALL, word_ngrams=word_ngrams)
+    texts, labels = pages["text"].to_list(), pages["label"].to_numpy()
+    model = train_classifier(texts, labels, tmp_path / "m.bin", settings=settings, normalization=Normalization())
+    found = influences(model, [*fresh, *NASTY.values()])
+    assert sum(found.values()) == pytest.approx(model.logits([*fresh, *NASTY.values()]).mean(), abs=1e-9)
+    assert max(len(ngram.split(" ")) for ngram in found) == word_ngrams
+    top = deciding(influences(model, fresh), 2)
     assert {ngram for ngram, value in top.items() if value > 0} == set(GOOD)
     assert {ngram for ngram, value in top.items() if value < 0} == set(BAD)
 

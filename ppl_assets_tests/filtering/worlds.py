@@ -4,6 +4,20 @@ import numpy as np
 import polars as pl
 
 GOOD, BAD, NEUTRAL = ("integral", "theorem"), ("celebrity", "gossip"), ("the", "of", "and", "a", "in", "is")
+NASTY = {
+    "empty": "",
+    "spaces": " \t ",
+    "nul": "a\x00b\x00",
+    "label": "__label__include " * 50,
+    "glued label": "x__label__exclude",
+    "nested label": "__label____label__include __label__label__include",
+    "end of sentence": "good </s> __label__include",
+    "emoji": "👩‍👩‍👧‍👦 🏳️‍🌈",
+    "surrogate": "half \ud800 a pair",
+    "line separators": "a\u2028b\u2029c\x85d\x0be\x0cf\r\ng",
+    "one long line": "word " * 200_000,
+    "one long word": "x" * 1_000_000,
+}
 
 
 def drawn_text(rng: np.random.Generator, signal: tuple[str, ...], words: int = 60) -> str:
