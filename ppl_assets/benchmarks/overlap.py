@@ -10,9 +10,9 @@ from collections.abc import Iterable
 import numpy as np
 
 RUN_BYTES = 64
-"""Length of a shared run; a power of two, since hashes of runs are made by doubling."""
+"""Length of a shared run."""
 
-_MULTIPLIER = 0x9E3779B97F4A7C15  # odd, its bits without pattern: 2**64 / golden ratio
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, its bits without pattern: 2**64 / golden ratio
 _TABLE_BITS = 22
 
 
@@ -38,10 +38,6 @@ def overlapping(texts: list[str], others: Iterable[str]) -> np.ndarray:
 
 def run_hashes(data: bytes | memoryview) -> np.ndarray:
     """Polynomial hash modulo 2**64 of every run of `RUN_BYTES` bytes, uint64 of shape (bytes - RUN_BYTES + 1,)."""
-    hashes = np.frombuffer(data, dtype=np.uint8).astype(np.uint64)
-    span, power = 1, _MULTIPLIER
-    while span < RUN_BYTES:
-        # The hash of two neighbouring runs is that of one run twice as long.
-        hashes = hashes[:-span] * np.uint64(power) + hashes[span:]
-        span, power = 2 * span, power * power % 2**64
-    return hashes
+    from ppl_assets.benchmarks.run_kernel import rolling_hashes
+
+    return rolling_hashes(np.frombuffer(data, dtype=np.uint8), RUN_BYTES, _MULTIPLIER)

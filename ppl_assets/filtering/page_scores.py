@@ -206,17 +206,18 @@ class _Scorer:
         n_bytes = len(page.text.encode("utf-8"))
         return action == "allow" and length_reason(n_bytes, corpus_of(self._scoring.study)) is None
 
-    def _scores_of(self, pages: list[Page], splits: list[str]) -> list[list[float] | None]:
-        """What each method says of each page that may be selected, in the order of the methods."""
-        places = [place for place, split in enumerate(splits) if split == self._eligible]
-        found: list[list[float] | None] = [None] * len(pages)
+    def _scores_of(self, pages: list[Page], splits: list[str]) -> pl.Series:
+        """What each method says of each page that may be selected, in the order of the methods; null of others."""
+        places = np.array([place for place, split in enumerate(splits) if split == self._eligible], dtype=np.intp)
+        scores_PS = np.zeros((len(pages), len(self._scores)))
         for start in range(0, len(places), _BATCH_PAGES):
             batch = places[start : start + _BATCH_PAGES]
             page_ids, texts = [pages[place].page_id for place in batch], [pages[place].text for place in batch]
-            scores_SP = np.array([score(page_ids, texts) for score in self._scores])
-            for place, scores_S in zip(batch, scores_SP.reshape(-1, len(batch)).T.tolist(), strict=True):
-                found[place] = scores_S
-        return found
+            for column, score in enumerate(self._scores):
+                scores_PS[batch, column] = score(page_ids, texts)
+        found = pl.DataFrame({"scores": scores_PS, "split": splits}, schema_overrides={"split": pl.String})
+        listed = pl.col("scores").cast(pl.List(pl.Float64))
+        return found.select(pl.when(pl.col("split") == self._eligible).then(listed)).to_series()
 
 
 def _sketch(text: str) -> int | None:

@@ -3,7 +3,7 @@
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ppl_assets.benchmarks.overlap import RUN_BYTES, overlapping
+from ppl_assets.benchmarks.overlap import RUN_BYTES, overlapping, run_hashes
 
 
 def shares_a_run(text: str, others: list[str]) -> bool:
@@ -33,3 +33,14 @@ def test_an_overlap_is_found_wherever_it_stands() -> None:
     texts = [run + "-tail", "head-" + run, "head-" + run + "-tail", run[1:] + "-no", "no overlap here " * 5]
     assert len(run) == RUN_BYTES
     assert overlapping(texts, [f"before {run} after", "other"]).tolist() == [True, True, True, False, False]
+
+
+@given(st.binary(max_size=200))
+def test_a_run_has_the_hash_of_its_polynomial_wherever_it_stands(data: bytes) -> None:
+    factor = 0x9E3779B97F4A7C15
+    expected = [
+        sum(byte * factor ** (RUN_BYTES - 1 - place) for place, byte in enumerate(data[start : start + RUN_BYTES]))
+        for start in range(len(data) - RUN_BYTES + 1)
+    ]
+    assert run_hashes(data).tolist() == [value % 2**64 for value in expected]
+    assert run_hashes(memoryview(data)).tolist() == run_hashes(data).tolist()
