@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ppl_assets.errors import InputError
 from ppl_assets.filtering.fasttext_file import FastTextModel
 
 END_OF_LINE = b"</s>"
@@ -36,12 +37,22 @@ class LinearModel:
         self._word_S, self._hash_V = word_table(self._letter_C, self._start_V, n_slots)
 
     def logits(self, lines: Sequence[bytes]) -> np.ndarray:
-        """The logit of each line, float64; lines are as `Normalization.line` makes them."""
+        """The logit of each line, float64.
+
+        Raises:
+            InputError: a line has not one newline, at its end, as `Normalization.line` makes it.
+        """
         from ppl_assets.filtering.ngram_kernels import line_means
 
-        mean_L = np.zeros(len(lines))
+        joined, mean_L = b"".join(lines), np.zeros(len(lines))
+        # Compiled code writes a mean per newline, and asks nobody whether there is room.
+        ends = joined.count(b"\n")
+        if ends != len(lines):
+            raise InputError(
+                f"page filter: found {ends} newlines in {len(lines)} lines, expected one at the end of each"
+            )
         line_means(
-            np.frombuffer(b"".join(lines), np.uint8),
+            np.frombuffer(joined, np.uint8),
             np.frombuffer(END_OF_LINE, np.uint8),
             self._letter_C,
             self._start_V,

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ppl_assets.errors import InputError
 from ppl_assets.filtering import Classifier, ClassifierSettings, Normalization, train_classifier
 from ppl_assets.filtering.classifier import EXCLUDE, INCLUDE
 from ppl_assets.filtering.fasttext_file import read_model
@@ -82,6 +83,12 @@ def test_words_are_numbered_as_fasttext_numbers_them(models):
         *(theirs.get_output_matrix()[theirs.labels.index(label.decode())] for label in (INCLUDE, EXCLUDE))
     )
     np.testing.assert_allclose(ours.model.weight_R, rows, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("line", [b"no end", b"two\nends\n", b""])
+def test_what_is_not_one_line_is_refused(models, line):
+    with pytest.raises(InputError, match="newlines in 2 lines, expected one at the end of each"):
+        models[0].model.logits([b"a line\n", line])
 
 
 def test_a_model_without_the_end_of_a_line_gives_an_empty_text_no_evidence(model_file):
