@@ -13,8 +13,11 @@ from ppl_assets.filtering import Classifier, ClassifierSettings, Normalization, 
 from ppl_assets.filtering.classifier import EXCLUDE, INCLUDE
 from ppl_assets.filtering.fasttext_file import read_model
 from ppl_assets.filtering.linear_model import END_OF_LINE, LinearModel
+from ppl_assets.filtering.ngram_kernels import word_hash
 from ppl_assets_tests.filtering.worlds import BAD, GOOD, NASTY, drawn_text
 
+# Words of one length and one hash (FNV-1a); the first is in the vocabulary.
+KNOWN, UNKNOWN = "declinate", "macallums"
 LETTERS = "aäß語😀\x7f\xa0\u0301_ "
 # What fastText adds to a probability (model.cc, std_log), and what its float32 sum of a line's rows is off, at most:
 # so much, and so much more per byte.
@@ -25,7 +28,8 @@ def texts() -> list[str]:
     rng = np.random.default_rng(0)
     drawn = [drawn_text(rng, GOOD if number % 2 else BAD) for number in range(60)]
     foreign = ["".join(rng.choice(list(LETTERS), 60)) for _ in range(60)]
-    return [f"{one}\n{other}" for one, other in zip(drawn, foreign, strict=True)]
+    known = [f"{KNOWN} " * 3 if number % 2 else "" for number in range(60)]
+    return [f"{one}{two}\n{three}" for one, two, three in zip(known, drawn, foreign, strict=True)]
 
 
 @pytest.fixture(scope="module", params=[(1, 1500), (2, 2500), (3, 3500), (8, 7000)], ids=lambda of: f"{of[0]} words")
@@ -74,6 +78,12 @@ def test_of_any_text(models, text):
 @given(st.lists(st.one_of(st.lists(st.sampled_from([*LETTERS, *GOOD, "w1", "w2 "])).map("".join), st.text())))
 def test_of_many_texts_at_once(models, pages):
     agrees(models, pages)
+
+
+def test_of_a_word_that_has_the_hash_of_a_known_one(models):
+    assert len({word_hash(np.frombuffer(word.encode(), np.uint8)) for word in (KNOWN, UNKNOWN)}) == 1
+    assert models[0].logits([KNOWN]) != models[0].logits([UNKNOWN])
+    agrees(models, [KNOWN, UNKNOWN])
 
 
 def test_words_are_numbered_as_fasttext_numbers_them(models):
