@@ -55,7 +55,9 @@ class Fill:
         self._margin = len(self._caps) * largest_page
         self._kept = pl.DataFrame(schema=_SCHEMA)
         self._buffer: list[pl.DataFrame] = []
-        self._bound: set[int] = set()
+        # Of each domain that went over its cap the place before the best page that did: no page behind it is taken,
+        # however short. More pages can only move it up.
+        self._stops = _stops(_SCHEMA.to_frame())
 
     def add(self, pages: pl.DataFrame) -> None:
         """More pages: columns score (null: may not be taken), order, tokens and domain."""
@@ -75,7 +77,7 @@ class Fill:
         filled = within.filter(pl.col("tokens").cum_sum() >= self._budget)
         score, order = filled.row(0)[:2] if filled.height else (None, None)
         return Threshold(
-            score=score, order=order, by_domain={names[code]: last.get(code) for code in sorted(self._bound)}
+            score=score, order=order, by_domain={names[code]: last.get(code) for code in sorted(self._stops["capped"])}
         )
 
     def _ranked(self, budget: float) -> pl.DataFrame:
@@ -83,12 +85,24 @@ class Fill:
         ranked = pl.concat([self._kept, *self._buffer]).sort("score", "order", descending=[True, False])
         self._buffer = []
         if self._caps:
-            cap = pl.col("capped").replace_strict(dict(enumerate(self._caps.values())), return_dtype=pl.Float64)
-            over = (pl.col("tokens").cum_sum().over("capped") > cap).fill_null(False)
-            ranked = ranked.with_columns(over=over)
-            self._bound |= set(ranked.filter("over")["capped"])
-            ranked = ranked.filter(~pl.col("over")).drop("over")
+            ranked = self._within_caps(ranked)
         return ranked.filter(pl.col("tokens").cum_sum() - pl.col("tokens") < budget)
+
+    def _within_caps(self, ranked: pl.DataFrame) -> pl.DataFrame:
+        """The pages before their domain's stop, which moves up to the first page that is now over the cap."""
+        before = ranked.join(self._stops, on="capped", how="left", maintain_order="left")
+        before = before.filter(_reaches(pl.col("stop_score"), pl.col("stop_order")).fill_null(True))
+        cap = pl.col("capped").replace_strict(dict(enumerate(self._caps.values())), return_dtype=pl.Float64)
+        over = (pl.col("tokens").cum_sum().over("capped") > cap).fill_null(False)
+        before = before.select(*_SCHEMA, over=over)
+        stops = pl.concat([_stops(before.filter("over")), self._stops])
+        self._stops = stops.unique("capped", keep="first", maintain_order=True)
+        return before.filter(~pl.col("over")).drop("over")
+
+
+def _stops(pages: pl.DataFrame) -> pl.DataFrame:
+    """The place before each page."""
+    return pages.select("capped", stop_score=pl.col("score"), stop_order=pl.col("order") - 1)
 
 
 def _last(ranked: pl.DataFrame) -> pl.DataFrame:

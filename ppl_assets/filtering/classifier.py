@@ -83,7 +83,8 @@ def train_classifier(
             "bucket": settings.buckets,
             "epoch": epochs // copies,
             "lr": settings.learning_rate,
-            "minCount": settings.min_count,
+            # A page that is written so many times has its words so many times more.
+            "minCount": settings.min_count * copies,
             "seed": settings.seed,
             "loss": "softmax",
             "thread": 1,
