@@ -4,7 +4,8 @@ chosen. All of them see the same pages and get the same budget.
 What a method says of a page's text is computed once, when the page is read (`text_scores`); the rest follows from the
 page's domain, its language or a random number of its own:
 
-- ``ours``: the page filter. Where it has none, because the mixture is the pool's own distribution, at random.
+- ``ours``: the page filter. Where the mixture is the pool's own distribution, at random; where there is no filter for
+  another reason, no page.
 - ``ours_domains``: the mixture without a classifier: of each domain as many pages as its weight asks for, at random.
   Where the chosen domains hold less than the budget, the next best follow.
 - ``uniform``: the pool as it is, at random.
@@ -36,11 +37,12 @@ _AT_RANDOM = 1 - pl.col("order") / _HASH_SIZE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """One arm for one target: `score` over the rows of ``page_scores``."""
+    """One arm for one target: `score` over the rows of ``page_scores``; `lacks` says why it may take no page."""
 
     target: str
     arm: Arm
     score: pl.Expr
+    lacks: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +76,21 @@ def choices(study: Study, names: Sequence[str], evidence: Evidence, budget: floa
     """
     assert study.filter is not None
     return [
-        Choice(target=target, arm=arm, score=_score(study, arm, target, names, evidence, budget))
+        _unfiltered(target, evidence)
+        if arm == "ours" and text_score_name(arm, target) not in names
+        else Choice(target=target, arm=arm, score=_score(study, arm, target, names, evidence, budget))
         for target in study.targets
         for arm in study.filter.arms
     ]
+
+
+def _unfiltered(target: str, evidence: Evidence) -> Choice:
+    """``ours`` for a target without a page filter: what the mixture is, or nothing at all."""
+    decisions = evidence.mixture.filter(pl.col("target") == target)["decision"]
+    if (decisions == "fallback").any():
+        return Choice(target=target, arm="ours", score=_AT_RANDOM)
+    lacks = "there is no page filter; table page_filters says why"
+    return Choice(target=target, arm="ours", score=pl.lit(None, dtype=pl.Float64), lacks=lacks)
 
 
 def _score(study: Study, arm: Arm, target: str, names: Sequence[str], evidence: Evidence, budget: float) -> pl.Expr:
@@ -92,9 +105,9 @@ def _score(study: Study, arm: Arm, target: str, names: Sequence[str], evidence: 
             return pl.when(pl.col("language").is_in(_languages(study, target))).then(_AT_RANDOM)
         case "rules":
             return pl.when(_of_text(names.index("rules")).is_not_null()).then(_AT_RANDOM)
-    name = text_score_name(arm, target)
-    # Without a filter the mixture is the pool's own, and so is what is taken.
-    return _of_text(names.index(name)) if arm in BY_TEXT and name in names else _AT_RANDOM
+        case "uniform":
+            return _AT_RANDOM
+    return _of_text(names.index(text_score_name(arm, target)))
 
 
 def mean_losses(losses: pl.DataFrame) -> dict[str, float]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ppl_assets.errors import InputError
+from ppl_assets.study.schema import LARGEST_FILTER_BYTES, LONGEST_NGRAM
 
 _MAGIC, _VERSION = 793712314, 12
 _SUPERVISED, _SOFTMAX = 3, 3
@@ -24,11 +25,6 @@ _DICTIONARY = struct.Struct("<3i2q")
 _ENTRY = struct.Struct("<qb")
 _MATRIX = struct.Struct("<?2q")
 _HEAD = struct.Struct("<2i")
-_LONGEST_WORD = 1 << 20
-LONGEST_NGRAM = 8
-"""Words of an n-gram, at most."""
-# Sixty times the largest model that a default filter of 200,000 buckets makes.
-LARGEST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,8 +51,8 @@ def read_model(path: Path) -> FastTextModel:
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected a fastText model")
     size = path.stat().st_size
-    if size > LARGEST_BYTES:
-        raise InputError(f"{path}: found {size:,} bytes, expected a fastText model of at most {LARGEST_BYTES:,}")
+    if size > LARGEST_FILTER_BYTES:
+        raise InputError(f"{path}: found {size:,} bytes, expected a fastText model of at most {LARGEST_FILTER_BYTES:,}")
     try:
         return _Reader(path.read_bytes()).model()
     except (struct.error, ValueError) as error:
@@ -115,7 +111,7 @@ class _Reader:
 
     def _word(self) -> bytes:
         """A word ends with a zero byte."""
-        end = self._data.find(b"\0", self._place, self._place + _LONGEST_WORD)
+        end = self._data.find(b"\0", self._place)
         if end < 0:
             raise ValueError("found a word without an end")
         word, self._place = self._data[self._place : end], end + 1

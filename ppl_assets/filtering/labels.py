@@ -3,8 +3,8 @@
 Three readings of the same evidence, compared in ``docs/filtering.md``:
 
 - ``mixture``: the share of what the domain may give that the mixture takes, weight over cap: 1 or 0 but for the domain
-  on the boundary. These are the labels of the paper. They change with the budget, and where the budget holds only some
-  of many equally good domains the others count as bad.
+  on the boundary, or the several that are equally good there. These are the labels of the paper. They change with the
+  budget, and where the budget holds only some of many good domains the others count as bad.
 - ``stability``: in which share of half-samples of model families the domain was among the best.
 - ``better``: the probability that the domain is better than the pool, its estimate taken as normal around the true
   value with its standard error: Phi((estimate - pool's estimate) / standard error). It does not depend on the budget.

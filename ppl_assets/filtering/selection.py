@@ -251,6 +251,8 @@ def _row(selected: Selected, tally: _Tally, budget: int, withheld: Mapping[tuple
     if tally.tokens < budget:
         status = "short"
         reason = f"all pages that the arm may take hold {tally.tokens / budget:.0%} of the budget"
+    if selected.choice.lacks:
+        reason = selected.choice.lacks
     if selected.key in withheld:
         status, reason = "blocked", withheld[selected.key]
     return {

@@ -170,9 +170,9 @@ def _no_filter(mixture: pl.DataFrame, pages: pl.DataFrame) -> str | None:
         return "the mixture is the pool's own distribution, so every page is as good as another"
     if pages.is_empty():
         return "no sampled page belongs to a domain with an estimate"
-    included = (pages["label"] >= 0.5).sum()
-    if included in (0, pages.height):
-        return f"the labels {'include' if included else 'exclude'} every domain that pages were sampled of"
+    # Soft labels below a half throughout still say which pages to prefer.
+    if (pages["label"] == pages["label"][0]).all():
+        return f"every domain that pages were sampled of has the label {pages['label'][0]:.2g}"
     return None
 
 

@@ -461,6 +461,10 @@ Arm = Literal[
 ]
 
 
+# What a reader of page filters takes: words of an n-gram, and bytes of a model, sixty times those of a default filter.
+LONGEST_NGRAM, LARGEST_FILTER_BYTES = 8, 1 << 30
+
+
 class PageFilter(Section):
     """From domains to pages: the classifier that carries the mixture's choice to any page, and what it selects."""
 
@@ -478,7 +482,7 @@ class PageFilter(Section):
         default=0.6, gt=0, le=1, description="pages at least as alike (word 5-grams) are never held out from each other"
     )
     dimension: Count = Field(default=16, description="numbers per word vector")
-    word_ngrams: Count = Field(default=2, description="longest run of words that is a feature")
+    word_ngrams: Count = Field(default=2, le=LONGEST_NGRAM, description="longest run of words that is a feature")
     buckets: Count = Field(
         default=200_000, description="hashed word pairs; the model takes 4 x dimension bytes of each"
     )
@@ -500,6 +504,16 @@ class PageFilter(Section):
     )
     languages: dict[Slug, tuple[Name, ...]] = Field(default={}, description="for language: languages kept per target")
     bounds: ShiftBounds = Field(default=ShiftBounds(), description="how far the selection may shift from the pool")
+
+    @model_validator(mode="after")
+    def _model_of_a_size_that_is_read(self) -> "PageFilter":
+        n_bytes = 4 * self.dimension * self.buckets
+        if n_bytes > LARGEST_FILTER_BYTES:
+            raise ValueError(
+                f"dimension {self.dimension} x buckets {self.buckets:,} take {n_bytes:,} bytes, "
+                f"expected at most {LARGEST_FILTER_BYTES:,}"
+            )
+        return self
 
     @field_validator("arms")
     @classmethod

@@ -181,6 +181,16 @@ def test_soft_labels_are_sampled_in_proportion(tmp_path, monkeypatch):
     assert 2.4 < times[:, 2].mean() < 2.6
 
 
+@pytest.mark.parametrize("doubt", [0.0, 0.3])
+def test_a_word_of_one_page_is_left_out_with_soft_labels_too(tmp_path, doubt):
+    """Of soft labels a page is written many times, and with it all of its words."""
+    texts = ["once common good", "common good", "common bad", "common bad"]
+    labels = np.array([1.0, 1.0, doubt, 0.0])
+    settings = replace(SMALL, min_count=2)
+    model = train_classifier(texts, labels, tmp_path / "m.bin", settings=settings, normalization=Normalization())
+    assert sorted(model.model.words) == [b"</s>", b"bad", b"common", b"good"]
+
+
 @pytest.mark.parametrize("word_ngrams", [1, 2, 3])
 def test_influences_sum_to_the_mean_logit_and_name_the_signal(tmp_path, word_ngrams):
     pages, fresh = labelled_pages(), labelled_pages(seed=2)["text"].to_list()

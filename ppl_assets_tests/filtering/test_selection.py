@@ -161,6 +161,38 @@ def test_beyond_a_bound_a_selection_is_withheld_and_its_row_says_why(finished):
             world.lake.write("selected_pages", own, partition=shard, fingerprint="first")
 
 
+@pytest.mark.parametrize("soft", [True, False])
+def test_without_a_filter_ours_is_never_the_pool_in_disguise(tmp_path, soft):
+    """The mixture takes a sixth of what each good site may give: no label reaches a half."""
+    write_source(tmp_path)
+    change = {"filter:\n": f"filter:\n  labels: mixture\n  soft: {str(soft).lower()}\n"}
+    world = make_world(tmp_path, write_study(tmp_path, arms=("ours", "uniform"), **change))
+    how = world.scoring()
+    ours, uniform = world.select(world.score(how), how)["selections"].rows(named=True)
+    assert ours["pages_digest"] != uniform["pages_digest"]
+    selected = world.selected().filter(pl.col("arm") == "ours")
+    if soft:
+        assert world.filters["status"].to_list() == ["trained"]
+        assert {int(name.removeprefix("site").removesuffix(".org")) % 2 for name in selected["domain"]} == {1}
+        return
+    assert world.filters["status"].to_list() == ["none"]
+    assert world.filters["reason"].to_list() == ["every domain that pages were sampled of has the label 0"]
+    assert (ours["status"], ours["pages"], selected.height) == ("short", 0, 0)
+    assert ours["reason"] == "there is no page filter; table page_filters says why"
+
+
+def test_where_the_mixture_is_the_pool_ours_is_the_pool_at_random(tmp_path):
+    write_source(tmp_path)
+    world = make_world(tmp_path, write_study(tmp_path, arms=("uniform",)))
+    fallback = world.tables.mixture.with_columns(decision=pl.lit("fallback"))
+    study = write_study(tmp_path, arms=("ours", "uniform"))
+    world = replace(world, study=study, tables=replace(world.tables, mixture=fallback))
+    how = world.scoring()
+    ours, uniform = world.select(world.score(how), how)["selections"].rows(named=True)
+    assert ours["status"] == "selected"
+    assert ours["pages_digest"] == uniform["pages_digest"]
+
+
 def test_a_cap_below_what_a_domain_holds_is_kept(tmp_path):
     write_source(tmp_path)
     change = {"mixture: {keep: 0.25}": 'mixture: {keep: 0.5, max_epochs_by_domain: {"site[0-4].org": 0.2}}'}

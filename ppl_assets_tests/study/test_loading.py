@@ -99,6 +99,11 @@ def test_every_embedded_study_loads_by_name(name):
         (TWO.replace("arc:", "pareto-2:").replace("0.1}", "0.1, combine: [pareto]}"), r"target 'pareto-2' has a name"),
         (SMALLEST + DENY.replace("2026-01-31", "soon"), r"policy\.0\.date: found 'soon'"),
         (SMALLEST + "model_policy: {licenses: [], reason: r, owner: o, date: 2026-01-31}\n", r"model_policy\.licenses"),
+        (SMALLEST + "filter: {word_ngrams: 9}\n", r"filter\.word_ngrams: found 9, expected: .*less than or equal to 8"),
+        (
+            SMALLEST + "filter: {dimension: 100, buckets: 3000000}\n",
+            r"filter: dimension 100 x buckets 3,000,000 take 1,200,000,000 bytes, expected at most 1,073,741,824",
+        ),
         ("[1, 2]\n", r"found list at the top, expected a mapping"),
         ("name: [\n", r"not valid YAML"),
     ],
