@@ -1,15 +1,23 @@
 """Processes of this host, told apart even where a number is used again: so what a killed one left is recognised."""
 
 import fcntl
+import hashlib
 import multiprocessing
 import os
+import re
+import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import psutil
+
+_TEMPORARY = re.compile(r"\..+-(?P<place>[0-9a-f]{8})-(?P<mark>\d+@[\d.]+)-[0-9a-f]{32}\.tmp", re.DOTALL)
+_FOREIGN_SECONDS = 7 * 24 * 3600
 
 
 def process_mark() -> str:
@@ -33,8 +41,25 @@ def is_running(mark: str) -> bool:
 
 
 def temporary_path(path: Path) -> Path:
-    """A name beside `path` to write to before it is renamed; it says which process writes."""
-    return path.parent / f".{path.name}-{process_mark()}-{uuid.uuid4().hex}.tmp"
+    """A name beside `path` to write to before it is renamed; it says which process writes, and where."""
+    return path.parent / f".{path.name}-{_place()}-{process_mark()}-{uuid.uuid4().hex}.tmp"
+
+
+def is_abandoned(temporary: Path) -> bool:
+    """Whether a file or folder has a name of `temporary_path` whose writer has ended.
+
+    Of a writer on another host or in another container nothing is known: what nobody touched for a week is taken to be
+    abandoned.
+    """
+    name = _TEMPORARY.fullmatch(temporary.name)
+    if name is None:
+        return False
+    if name["place"] == _place():
+        return not is_running(name["mark"])
+    try:
+        return time.time() - temporary.stat().st_mtime > _FOREIGN_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
@@ -73,6 +98,14 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
+
+
+@cache
+def _place() -> str:
+    """This host or, in a container, this container: wherever the number of a process means the same process."""
+    namespace = Path("/proc/self/ns/pid")
+    where = f"{socket.gethostname()} {os.readlink(namespace) if namespace.exists() else ''}"
+    return hashlib.blake2b(where.encode(), digest_size=4).hexdigest()
 
 
 def _mark(process: psutil.Process) -> str:

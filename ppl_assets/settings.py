@@ -130,6 +130,11 @@ class Settings:
         return self.state / "retired.json"
 
     @property
+    def retiring(self) -> Path:
+        """Folder of what is searched for while a retirement is not signed off."""
+        return self.state / "retiring"
+
+    @property
     def certificates(self) -> Path:
         """Folder of the certificates: one folder per target, one file per domain that its mixture trains on."""
         return self.state / "certificates"

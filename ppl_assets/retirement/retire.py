@@ -6,6 +6,7 @@ from datetime import date
 import polars as pl
 
 import ppl_assets
+from ppl_assets.corpus import text_digest
 from ppl_assets.errors import InputError, suggestion
 from ppl_assets.mixture.changes import GONE
 from ppl_assets.orchestration.history import compact, forget_runs
@@ -17,7 +18,7 @@ from ppl_assets.orchestration.workspace import SPLITS, Workspace
 from ppl_assets.retired import Retired, Retirement, read_retirements, write_retirements
 from ppl_assets.retirement.purge import parts_of, purge_derived, purge_imports, purge_lake
 from ppl_assets.retirement.sign_off import found_in, not_covered, searched
-from ppl_assets.retirement.traces import Traces, in_file, traces_of
+from ppl_assets.retirement.traces import Traces, in_file, kept_traces, traces_of
 from ppl_assets.schema import TABLES
 from ppl_assets.settings import Settings
 from ppl_assets.warehouse import Lake
@@ -41,8 +42,9 @@ def retire(
     workspace = Workspace(settings)
     entry = _entry(workspace, pattern, reason=reason, owner=owner)
     retired = Retired((pattern,))
-    traces = _traces(workspace.lake, entry, retired)
     _put(settings, entry)
+    searched_for = settings.retiring / f"{text_digest(pattern).hex()}.npz"
+    traces = kept_traces(searched_for, _traces(workspace.lake, entry, retired))
     purge_lake(workspace.lake, retired, traces.page_ids)
     purge_imports(settings.imports, retired)
     purge_derived(settings)
@@ -53,6 +55,7 @@ def retire(
         raise InputError(f"{pattern!r} is retired but not signed off: {failed[0]}; repair it and retire it again")
     signed = replace(entry, signed_off=_proof(Workspace(settings), traces, entry))
     _put(settings, signed)
+    searched_for.unlink()
     return signed
 
 

@@ -40,6 +40,7 @@ def searched(workspace: Workspace, traces: Traces) -> dict[str, Any]:
         {"table": name, "rows": frame.height, "traces": traces.in_table(frame)}
         for name, frame in published_tables(settings.warehouse_file).items()
     ]
+    own_records = {settings.retired_file, *settings.retiring.glob("*")}
     artefacts = [
         {
             "file": path.relative_to(settings.state).as_posix(),
@@ -47,7 +48,7 @@ def searched(workspace: Workspace, traces: Traces) -> dict[str, Any]:
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "traces": in_file(traces, path, named=path.relative_to(settings.state).parts[0] not in TEXT_FOLDERS),
         }
-        for path in _other_files(settings.state, paths_of_tables | {settings.retired_file})
+        for path in _other_files(settings.state, paths_of_tables | own_records)
     ]
     return {"tables": tables, "published_tables": published, "artefacts": artefacts}
 

@@ -10,6 +10,7 @@ not its name.
 """
 
 import html
+import io
 import json
 import re
 import sqlite3
@@ -25,7 +26,7 @@ import polars as pl
 
 from ppl_assets.benchmarks.overlap import RUN_BYTES, run_hashes
 from ppl_assets.corpus import text_digest
-from ppl_assets.warehouse import published_tables
+from ppl_assets.warehouse import published_tables, replace_file
 
 # Columns, and folders of the state, that hold text of pages.
 TEXT_COLUMNS = ("text", "ngram")
@@ -112,6 +113,30 @@ def traces_of(names: Iterable[str], page_ids: Iterable[str], texts: Iterable[str
         digests=frozenset(map(text_digest, texts)),
         runs=np.unique(np.concatenate([np.empty(0, np.uint64), *hashed])),
     )
+
+
+def kept_traces(path: Path, found: Traces) -> Traces:
+    """The traces found now and those that `path` keeps from before; both are kept there from now on.
+
+    What they are found in is deleted before the search, and the search may have to be repeated.
+    """
+    if path.exists():
+        with np.load(path, allow_pickle=False) as before:
+            found = replace(
+                found,
+                page_ids=found.page_ids | set(before["page_ids"].tolist()),
+                digests=found.digests | {digest.tobytes() for digest in before["digests"]},
+                runs=np.union1d(found.runs, before["runs"]),
+            )
+    file, digests = io.BytesIO(), np.frombuffer(b"".join(sorted(found.digests)), np.uint8)
+    np.savez(
+        file,
+        page_ids=np.array(sorted(found.page_ids), dtype=np.str_),
+        digests=digests.reshape(len(found.digests), -1),
+        runs=found.runs,
+    )
+    replace_file(path, file.getbuffer())
+    return found
 
 
 def in_file(traces: Traces, path: Path, *, named: bool = True) -> int:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import polars as pl
 
 from ppl_assets.errors import InputError
-from ppl_assets.processes import is_running, temporary_path
+from ppl_assets.processes import is_abandoned, temporary_path
 
 # What a file system says when it is the user's to repair: full, over quota, read-only, not permitted, not a folder.
 _USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
@@ -64,8 +64,7 @@ def remove_abandoned(root: Path) -> list[Path]:
     """Delete temporary files and folders whose writer is dead; returns what was deleted."""
     # Not `rglob`, which fails where another process deletes a folder meanwhile.
     found = (Path(folder, name) for folder, folders, files in os.walk(root) for name in (*folders, *files))
-    temporary = [path for path in found if path.name.startswith(".") and path.suffix == ".tmp"]
-    abandoned = [path for path in temporary if not is_running(path.name.rsplit("-", 2)[-2])]
+    abandoned = [path for path in found if is_abandoned(path)]
     for path in abandoned:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

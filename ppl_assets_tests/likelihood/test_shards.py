@@ -13,6 +13,7 @@ import torch
 from ppl_assets.errors import InputError
 from ppl_assets.likelihood import Settings, passes, resume_shards, score_shards, score_texts, shards, tokenize
 from ppl_assets.likelihood.shards import STATISTICS, cut_shards
+from ppl_assets.processes import process_mark, temporary_path
 from ppl_assets.progress import Progress
 from ppl_assets_tests.likelihood.killed import SETTINGS, TEXTS, score_into, score_into_with_log
 from ppl_assets_tests.likelihood.tiny import byte_tokenizer, tiny_gpt2
@@ -69,7 +70,8 @@ def test_half_written_and_damaged_files_are_made_again_and_whole_shards_kept(tmp
     whole = _files(tmp_path)
     store = next(tmp_path.iterdir())
     (store / "000003.npz").unlink()
-    (store / ".000003.npz-1@1-0.tmp").write_bytes(b"PK half a file")
+    half = temporary_path(store / "000003.npz")
+    half.with_name(half.name.replace(process_mark(), "1@1")).write_bytes(b"PK half a file")
     (store / "000005.npz").write_bytes((store / "000005.npz").read_bytes()[:-100])
     kept = (store / "000004.npz").stat()
     resume_shards(tmp_path, tiny_gpt2(), tokens, SETTINGS, identity="tiny")

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import safetensors.torch
 
+from ppl_assets.errors import InputError
 from ppl_assets.orchestration.runner import run_stale
 from ppl_assets.orchestration.workspace import Workspace
 from ppl_assets.retirement import retire
@@ -185,7 +186,17 @@ def test_a_retired_domain_leaves_no_trace_in_any_table_or_artefact(finished, tmp
     assert {"lake/pages", "lake/chunks", "lake/pretraining_mixture", "tasks", "dagster", "report.html"} <= before
     assert {"warehouse.duckdb", "lake/page_scores", "lake/selected_pages", "selection"} <= before
 
-    signed = retire(settings, "jinja2/*", reason="a letter", owner="legal", display=Silent(), workers=1)
+    def retired():
+        return retire(settings, "jinja2/*", reason="a letter", owner="legal", display=Silent(), workers=1)
+
+    note = state / "note.txt"
+    note.write_bytes(max(lines, key=len) * 2)
+    # By the second time all that the note could be recognised by is deleted from the tables.
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"not signed off: traces are left in note\.txt"):
+            retired()
+    note.unlink()
+    signed = retired()
 
     assert _places(settings, (*names, *lines)) == {"retired.json"}
     assert signed.domains == ("jinja2/code", "jinja2/prose")

@@ -44,7 +44,7 @@ def test_an_error_while_writing_leaves_the_older_folder_and_nothing_else(tmp_pat
 
 def test_the_temporary_folder_is_hidden_and_says_which_process_writes(tmp_path: Path) -> None:
     with replacing_folder(tmp_path / "m") as temporary:
-        name, mark, _ = temporary.name.rsplit("-", 2)
+        name, _, mark, _ = temporary.name.rsplit("-", 3)
     assert (temporary.parent, name, mark) == (tmp_path, ".m", process_mark())
     assert temporary.suffix == ".tmp"
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import polars as pl
@@ -153,6 +154,30 @@ def test_the_temporary_file_of_a_live_writer_stays(tmp_path):
     dead.touch()
     assert remove_abandoned(tmp_path) == [dead]
     assert alive.exists()
+
+
+def test_what_another_container_writes_stays_until_nobody_touched_it_for_a_week(tmp_path, monkeypatch):
+    """The number of its process means another one here, or none."""
+    code = (
+        "from ppl_assets.processes import temporary_path; from pathlib import Path; print(temporary_path(Path('part')))"
+    )
+    command = ["unshare", "--user", "--map-root-user", "--pid", "--fork", sys.executable, "-c", code]
+    foreign = subprocess.run(command, capture_output=True, text=True)
+    if foreign.returncode:
+        pytest.skip(f"namespaces of processes are not on this machine: {foreign.stderr.strip()}")
+    part = tmp_path / foreign.stdout.strip()
+    part.touch()
+    assert remove_abandoned(tmp_path) == []
+    week = 7 * 24 * 3600
+    os.utime(part, (time.time() - week - 60,) * 2)
+    assert remove_abandoned(tmp_path) == [part]
+
+
+@pytest.mark.parametrize("name", [".x.tmp", ".syncthing.report.html.tmp", ".a-b-c.tmp", ".part-1@2-x.tmp"])
+def test_what_others_name_as_temporary_is_theirs(tmp_path, name):
+    (tmp_path / name).touch()
+    assert remove_abandoned(tmp_path) == []
+    assert (tmp_path / name).exists()
 
 
 def test_a_process_that_ended_but_was_not_waited_for_counts_as_ended(tmp_path):
