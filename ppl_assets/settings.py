@@ -125,6 +125,11 @@ class Settings:
         return self.state / "digests"
 
     @property
+    def study_marker(self) -> Path:
+        """The file that names the study whose results the state folder holds."""
+        return self.state / "study"
+
+    @property
     def retired_file(self) -> Path:
         """The list of retired domains."""
         return self.state / "retired.json"

@@ -24,7 +24,7 @@ from ppl_assets.filtering.tables import filter_files
 from ppl_assets.orchestration.workspace import SPLITS, Workspace
 from ppl_assets.pilot.comparison import CONTROLS
 from ppl_assets.pilot.preregistration import plan, plan_hash
-from ppl_assets.registry import import_digest, local_revision, only_imported
+from ppl_assets.registry import identity, import_digest, local_revision, only_imported
 from ppl_assets.schema import TABLES
 from ppl_assets.study.schema import checkpoint_slug
 from ppl_assets.warehouse import data_version, file_digest
@@ -150,9 +150,8 @@ def _rows_of(workspace: Workspace, table: str, slug: str | None) -> str | None:
 
 
 def _identity(workspace: Workspace, slug: str | None) -> dict[str, Any]:
-    """What makes a model the model it is: where it comes from and at which revision."""
-    model = workspace.model(str(slug))
-    return {key: model[key] for key in ("slug", "source", "revision", "weights_digest")}
+    """What makes a registered model the model it is."""
+    return identity(workspace.model(str(slug)))
 
 
 def _training(workspace: Workspace, run: str | None) -> Any:
@@ -195,7 +194,8 @@ def _benchmarked(workspace: Workspace, slug: str | None) -> Any:
     wanted = sorted({(task.task, task.metric) for target in study.targets.values() for task in target.tasks})
     folders = _task_folders(workspace)
     settings = study.benchmarks.model_dump(mode="json", exclude={"build", "task_folders"})
-    own = [_identity(workspace, slug), _rows_of(workspace, "imported_scores", slug)]
+    trusted = [model.trust_remote_code for model in study.models if model.slug == slug]
+    own = [_identity(workspace, slug), trusted, _rows_of(workspace, "imported_scores", slug)]
     return [own, wanted, folders, settings, _version(workspace, "benchmark_tasks")]
 
 

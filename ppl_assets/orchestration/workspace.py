@@ -1,10 +1,12 @@
 """One study on one state folder: the study, the lake, and which models, runs and partitions there are."""
 
+from collections.abc import Iterable
 from functools import cached_property
 
 import polars as pl
 
 from ppl_assets.errors import InputError
+from ppl_assets.registry import identity
 from ppl_assets.retired import Retired, retired_in
 from ppl_assets.schema import TABLES
 from ppl_assets.settings import Settings
@@ -12,6 +14,7 @@ from ppl_assets.study import Study, load_study
 from ppl_assets.warehouse import Lake, remembered
 
 SPLITS = ("training", "scoring", "benchmark")
+_BY_MODEL = [name for name, table in TABLES.items() if table.partition == "slug"]
 
 
 class Workspace:
@@ -24,8 +27,18 @@ class Workspace:
 
     @cached_property
     def study(self) -> Study:
-        """The study, read once."""
-        return load_study(self.settings.study)
+        """The study, read once.
+
+        Raises:
+            InputError: it is no study, or the state folder is another one's.
+        """
+        study, marker = load_study(self.settings.study), self.settings.study_marker
+        if marker.is_file() and marker.read_text().strip() != study.name:
+            raise InputError(
+                f"{self.settings.state}: holds the results of study {marker.read_text().strip()!r}, "
+                f"expected {study.name!r}; choose another folder with --state, or delete this one"
+            )
+        return study
 
     @cached_property
     def retired(self) -> Retired:
@@ -89,15 +102,28 @@ class Workspace:
         present = set(self.present(table))
         return [slug for slug in self.slugs() if slug not in present]
 
+    def retire_replaced_models(self, models: pl.DataFrame) -> list[str]:
+        """Delete the parts of registered models that `models` holds with other weights than before.
+
+        What they hold is no longer of the model of that name, should the new weights fail where the old ones did not.
+        """
+        registered = {row["slug"]: identity(row) for row in models.iter_rows(named=True)}
+        before = {row["slug"]: identity(row) for row in self.models().iter_rows(named=True)}
+        replaced = sorted(slug for slug in before if slug in registered and registered[slug] != before[slug])
+        self._remove_models(replaced)
+        return replaced
+
     def retire_absent_models(self) -> list[str]:
         """Delete the parts of models that are not registered, so that none comes back with old results."""
         registered = set(self.slugs())
-        by_model = [name for name, table in TABLES.items() if table.partition == "slug"]
-        retired = sorted({slug for table in by_model for slug in self.lake.partitions(table)} - registered)
-        for slug in retired:
-            for table in by_model:
-                self.lake.remove(table, slug)
+        retired = sorted({slug for table in _BY_MODEL for slug in self.lake.partitions(table)} - registered)
+        self._remove_models(retired)
         return retired
+
+    def _remove_models(self, slugs: Iterable[str]) -> None:
+        for slug in slugs:
+            for table in _BY_MODEL:
+                self.lake.remove(table, slug)
 
     def by_model(self, table: str) -> pl.DataFrame:
         """All rows of a table partitioned by model, of the registered models that have a part."""

@@ -46,7 +46,10 @@ def model_registry(context: dg.AssetExecutionContext, workspace: WorkspaceResour
         cache=opened.settings.digests,
     )
     absent = sorted(set(opened.runs()) - set(stored))
+    # Before the new rows stand: a run that is killed in between does so again.
+    replaced = opened.retire_replaced_models(models)
     result = step.publish({"models": models}, metadata={"runs missing": absent})
+    context.log.info(f"at other weights, computed anew: {', '.join(replaced) or 'no model'}")
     context.log.info(f"retired: {', '.join(opened.retire_absent_models()) or 'no model'}")
     sync_partitions(context.instance, opened)
     return result

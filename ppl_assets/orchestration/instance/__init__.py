@@ -29,14 +29,8 @@ def prepare(settings: Settings) -> None:
     Raises:
         InputError: the folder is not writable, or it or the lake belongs to another study.
     """
-    marker = settings.state / "study"
     name = Workspace(settings).study.name
-    if marker.is_file() and marker.read_text().strip() != name:
-        raise InputError(
-            f"{settings.state}: holds the results of study {marker.read_text().strip()!r}, expected {name!r}; "
-            "choose another folder with --state, or delete this one"
-        )
-    replace_file(marker, name + "\n")
+    replace_file(settings.study_marker, name + "\n")
     if settings.shared_lake is not None:
         Lake(settings.shared_lake).claim(name)
     settings.export()
