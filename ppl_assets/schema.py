@@ -648,7 +648,7 @@ _TABLES = (
             Column("domains", INT, "their domains"),
             Column("threshold", REAL, "score of the last page selected; null where all that may be taken was", True),
             Column("pool_pages", INT, "pages that the arm could choose from"),
-            Column("pages_digest", TEXT, "hash of the selected pages' ids and tokens"),
+            Column("pages_digest", TEXT, "hash of the selected pages' ids, tokens and texts"),
         ),
     ),
     Table(

@@ -241,8 +241,8 @@ class _Tally:
         self.pages += taken.height
         self.pool_pages += among
         self.domains |= set(taken["domain"])
-        for page_id, tokens in taken.select("page_id", "tokens").iter_rows():
-            self.digest.update(f"{page_id}\0{tokens}\0".encode())
+        for page_id, tokens, text in taken.select("page_id", "tokens", "digest").iter_rows():
+            self.digest.update(f"{page_id}\0{tokens}\0".encode() + text)
 
 
 def _row(selected: Selected, tally: _Tally, budget: int, withheld: Mapping[tuple[str, ...], str]) -> dict[str, object]:

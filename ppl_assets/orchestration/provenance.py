@@ -22,6 +22,7 @@ from ppl_assets.export import certificate_files
 from ppl_assets.filtering.eligibility import eligible_split
 from ppl_assets.filtering.tables import filter_files
 from ppl_assets.orchestration.workspace import SPLITS, Workspace
+from ppl_assets.pilot.arms import named_texts
 from ppl_assets.pilot.comparison import CONTROLS
 from ppl_assets.pilot.preregistration import plan, plan_hash
 from ppl_assets.registry import identity, import_digest, local_revision, only_imported
@@ -251,17 +252,22 @@ def _selected(workspace: Workspace, _: str | None) -> Any:
     study = workspace.study
     assert study.filter is not None
     named = sorted({name for names in study.filter.target_texts.values() for name in names})
-    files = [study.path(name) for name in named]
     tables = ("domains", "near_duplicates", "pretraining_mixture", "page_filters")
     return [
         source_fingerprint(study, cache=workspace.settings.digests),
         page_scoring(workspace, []),
         [study.filter, study.mixture],
-        [file_digest(path, workspace.settings.digests) if path.is_file() else None for path in files],
+        _file_digests(workspace, named),
         [_version(workspace, "pages", split) for split in (eligible_split(study), "benchmark")],
         _versions_by_model(workspace, "domain_logliks"),
         [_version(workspace, table) for table in tables],
     ]
+
+
+def _file_digests(workspace: Workspace, names: Sequence[str]) -> list[str | None]:
+    """Digests of files that the study names; None for one that is not there."""
+    paths = [workspace.study.path(name) for name in names]
+    return [file_digest(path, workspace.settings.digests) if path.is_file() else None for path in paths]
 
 
 def _selected_shards(workspace: Workspace) -> list[tuple[str, str]]:
@@ -304,8 +310,16 @@ def _piloted(workspace: Workspace, arm: str | None) -> Any:
 
 def _arm_pages(workspace: Workspace, arm: str) -> Any:
     """Which pages an arm trains on: its selections, or of a control what they are drawn from."""
+    study = workspace.study
     if arm in CONTROLS:
-        return [_version(workspace, table) for table in ("selections", "pretraining_mixture")]
+        return [
+            # The pool as well: a control takes pages that no other arm does, and of those the selections say nothing.
+            source_fingerprint(study, cache=workspace.settings.digests),
+            page_scoring(workspace, []),
+            [_version(workspace, table) for table in ("domains", "near_duplicates")],
+            [_version(workspace, table) for table in ("selections", "pretraining_mixture")],
+            _file_digests(workspace, named_texts(study, arm)),
+        ]
     own = workspace.table("selections").filter(pl.col("arm") == arm)
     return own.sort("target").select("target", "pages_digest").rows()
 
@@ -500,7 +514,7 @@ _RECIPES = (
     Recipe(
         asset="selected_pages",
         tables=("selections", "selection_shifts"),
-        code_version="3",
+        code_version="4",
         applies=lambda workspace: workspace.study.filter is not None,
         inputs=_selected,
         shards=_selected_shards,
@@ -543,7 +557,7 @@ _RECIPES = (
         asset="pilot_runs",
         tables=("pilot_runs", "pilot_domains", "pilot_curves"),
         partitioned_by="arm",
-        code_version="1",
+        code_version="2",
         on_request=True,
         applies=_has_pilot,
         inputs=_piloted,

@@ -102,9 +102,9 @@ def control_pages(source: Source, control: str, pool: Pool, *, budget: int, tabl
             )
         else:
             no_pages = pl.DataFrame(schema={"domain": pl.String, "text": pl.String})
-            named = {text_digest(text).hex(): text for text in target_texts(study, target, no_pages)}
-            texts = partial(_named_texts, named)
-            found.append(ArmPages(targets=(target,), digest=content_digest(named), texts=texts))
+            named = {text_digest(text): text for text in target_texts(study, target, no_pages)}
+            digest = content_digest((text.hex(), text) for text in named)
+            found.append(ArmPages(targets=(target,), digest=digest, texts=partial(_named_texts, named)))
     return found
 
 
@@ -112,6 +112,13 @@ def own_patterns(study: Study, target: str) -> list[str]:
     """Patterns of the domains that a target's tasks are built from."""
     tasks = {task.task for task in study.targets[target].tasks}
     return [built.pages for built in study.benchmarks.build if built.task in tasks]
+
+
+def named_texts(study: Study, control: str) -> list[str]:
+    """Files that a control's pages come from: of the positive one, for targets whose tasks are built from no pages."""
+    assert study.filter is not None, "a pilot has a filter"
+    targets = [name for name in study.pilot_targets if not own_patterns(study, name)] if control == "positive" else []
+    return [file for target in targets for file in study.filter.target_texts.get(target, ())]
 
 
 def shuffled(mixture: pl.DataFrame, seed: int, study_seed: int) -> Mapping[str, float]:
@@ -141,10 +148,11 @@ def _chosen(
     by_domain = pl.col("domain").replace_strict(dict(score), default=None, return_dtype=pl.Float64)
     choice = Choice(target=target, arm="uniform", score=by_domain)
     (selected,) = thresholds(source.study, pool, [choice], budget, domain_caps(source.study, domains))
-    pages = pl.concat(selected.of(pool.pages(shard)).select("page_id", shard=pl.lit(shard)) for shard in pool.shards)
+    columns = ("page_id", "digest")
+    pages = pl.concat(selected.of(pool.pages(shard)).select(*columns, shard=pl.lit(shard)) for shard in pool.shards)
     return ArmPages(
         targets=(target,),
-        digest=content_digest(pages["page_id"]),
+        digest=content_digest(pages.select(columns).iter_rows()),
         texts=partial(_listed_texts, source, pages),
         seed=seed,
     )
@@ -163,5 +171,5 @@ def _listed_texts(source: Source, pages: pl.DataFrame) -> Iterator[tuple[str, st
     return ((page_id, text) for page_id, _, text in found)
 
 
-def _named_texts(named: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    return iter(named.items())
+def _named_texts(named: Mapping[bytes, str]) -> Iterator[tuple[str, str]]:
+    return ((digest.hex(), text) for digest, text in named.items())

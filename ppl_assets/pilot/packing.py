@@ -145,11 +145,11 @@ def check_budget(*, tokens: int, budget: int, max_epochs: float, where: str) -> 
         )
 
 
-def content_digest(page_ids: Iterable[str]) -> str:
-    """Identity of a set of pages of one corpus."""
+def content_digest(pages: Iterable[tuple[str, bytes]]) -> str:
+    """Identity of a set of pages, given as ids and digests of their texts (`corpus.splits.text_digest`)."""
     digest = hashlib.blake2b(digest_size=8)
-    for page_id in sorted(page_ids):
-        digest.update(page_id.encode() + b"\0")
+    for page_id, text in sorted(pages):
+        digest.update(page_id.encode() + b"\0" + text)
     return digest.hexdigest()
 
 

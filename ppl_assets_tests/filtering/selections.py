@@ -85,6 +85,14 @@ def write_source(folder: Path, *, pages: int = PAGES_OF_A_SITE) -> list[dict[str
     return rows
 
 
+def edit_pages(folder: Path, names: set[str]) -> None:
+    """Give pages of the source in `folder` other texts of the same length."""
+    for part in folder.glob("part-*.jsonl"):
+        rows = [json.loads(line) for line in part.read_text().splitlines()]
+        edited = [row | {"text": row["text"][::-1]} if row["id"] in names else row for row in rows]
+        part.write_text("".join(json.dumps(row) + "\n" for row in edited))
+
+
 def write_study(folder: Path, *, arms: tuple[Arm, ...] = ARMS, **changes: str) -> Study:
     """The study of the source in `folder`; `changes` replace text of its file."""
     text = STUDY.replace("ARMS", ", ".join(arms))

@@ -13,7 +13,7 @@ from ppl_assets.errors import InputError
 from ppl_assets.filtering import load
 from ppl_assets.filtering.selected_texts import selected_texts, write_texts
 from ppl_assets.study.schema import Bound, ShiftBounds
-from ppl_assets_tests.filtering.selections import ARMS, World, make_world, write_source, write_study
+from ppl_assets_tests.filtering.selections import ARMS, World, edit_pages, make_world, write_source, write_study
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +129,19 @@ def test_a_source_that_changed_is_told_and_not_trained_on(tmp_path):
     part.write_text("".join(json.dumps(line | {"text": line["text"].upper()}) + "\n" for line in lines))
     with pytest.raises(InputError, match="is gone or has another text"):
         texts_of(world, "uniform")
+
+
+def test_an_edited_text_of_the_same_length_is_another_selection(tmp_path):
+    write_source(tmp_path)
+    world = make_world(tmp_path, write_study(tmp_path, arms=("uniform",)))
+    how = world.scoring()
+    before = world.select(world.score(how), how)["selections"]
+    chosen = world.selected().filter(~pl.col("domain").is_in(["site0.org", "site1.org", "site3.org"]))  # no repeats
+    edit_pages(tmp_path, {chosen["page_id"].min()})
+    how = world.scoring(fingerprint="of another source")
+    after = world.select(world.score(how), how)["selections"]
+    assert after.drop("pages_digest").equals(before.drop("pages_digest"))
+    assert after["pages_digest"][0] != before["pages_digest"][0]
 
 
 def test_with_text_the_selection_lies_in_files_that_a_trainer_reads(finished, tmp_path):

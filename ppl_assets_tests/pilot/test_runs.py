@@ -10,12 +10,11 @@ import pytest
 from ppl_assets.benchmarks import build_task
 from ppl_assets.errors import InputError
 from ppl_assets.likelihood import load_model, score_texts
-from ppl_assets.pilot.packing import content_digest
 from ppl_assets.pilot.runs import ArmPages, Setting, grouped, run_arm
 from ppl_assets.schema import TABLES
 from ppl_assets.study import parse_study
 from ppl_assets.warehouse import Lake
-from ppl_assets_tests.pilot.worlds import WORDS, page_texts
+from ppl_assets_tests.pilot.worlds import WORDS, digest_of, page_texts
 
 STUDY = """\
 name: piloted
@@ -48,7 +47,7 @@ def pages_of(texts: dict[str, str], *targets: str) -> ArmPages:
     def read() -> Iterator[tuple[str, str]]:
         return iter(texts.items())
 
-    return ArmPages(targets=targets, digest=content_digest(texts), texts=read)
+    return ArmPages(targets=targets, digest=digest_of(texts), texts=read)
 
 
 def benchmark_pages() -> pl.DataFrame:
@@ -148,7 +147,7 @@ def test_runs_of_pages_that_an_arm_no_longer_chooses_are_deleted(arm, setting, t
     one = replace(setting, study=only_seed(setting, 0))
     run_arm("uniform", [pages_of(page_texts(60), "code")], one, tmp_path)
     run_arm("uniform", [pages_of(page_texts(50), "code")], one, tmp_path)
-    assert [path.parent.name for path in tmp_path.glob("small/*/seed-*")] == [content_digest(page_texts(50))]
+    assert [path.parent.name for path in tmp_path.glob("small/*/seed-*")] == [digest_of(page_texts(50))]
 
 
 def only_seed(setting: Setting, seed: int):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ppl_assets.corpus import text_digest
 from ppl_assets.pilot.packing import content_digest, tokenize_pages
 from ppl_assets.pilot.training import Run
 from ppl_assets.study.schema import PilotSize
@@ -39,6 +40,11 @@ def page_texts(count: int, *, first: int = 0) -> dict[str, str]:
     }
 
 
+def digest_of(pages: dict[str, str]) -> str:
+    """Identity of pages given as texts by id."""
+    return content_digest((name, text_digest(text)) for name, text in pages.items())
+
+
 def size(**changes: object) -> PilotSize:
     """A model of a few thousand parameters, trained for ten steps."""
     settings = {
@@ -55,7 +61,7 @@ def size(**changes: object) -> PilotSize:
 def run_on(folder: Path, pages: dict[str, str], *, seed: int = 0, max_epochs: float = 4.0, **changes: object) -> Run:
     """A run on `pages`, whose tokens are written below `folder`."""
     raw = train_tokenizer(page_texts(200).values(), 300)
-    identity = content_digest(pages)
+    identity = digest_of(pages)
     tokenize_pages(pages.items(), folder / "tokens" / identity, raw, start=0, identity=identity)
     made = size(**changes)
     return Run(

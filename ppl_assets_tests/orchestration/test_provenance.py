@@ -1,0 +1,50 @@
+"""What makes a pilot's results stale: everything that decides what its models are trained on."""
+
+import pytest
+
+from ppl_assets.orchestration.provenance import fingerprint
+from ppl_assets.orchestration.workspace import Workspace
+from ppl_assets.settings import Settings
+from ppl_assets_tests.filtering.selections import edit_pages, write_source, write_study
+from ppl_assets_tests.pilot.test_arms import PILOT
+
+BUILT = (
+    "benchmarks: {build: [{task: t, pages: '*', form: continuation}]}\n"
+    "targets:\n  good: {tasks: [{task: t, metric: bits_per_byte, kind: bpb}]}\n"
+)
+
+
+def prints(folder) -> dict[str, str]:
+    """Fingerprints of arms of the pilot in `folder`, from its files as they are now."""
+    workspace = Workspace(Settings(state=folder / "state", study=str(folder / "study.yaml")))
+    return {arm: fingerprint(workspace, "pilot_runs", arm) for arm in ("uniform", "positive", "negative")}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_source(tmp_path)
+    write_study(tmp_path, arms=("uniform",), **{"policy:\n": PILOT + "policy:\n"})
+    return tmp_path
+
+
+def test_texts_that_the_study_names_are_inputs_of_the_positive_control(folder):
+    before = prints(folder)
+    (folder / "liked.jsonl").write_text('{"text": "another"}\n')
+    after = prints(folder)
+    assert {arm for arm in before if before[arm] != after[arm]} == {"positive"}
+
+
+def test_texts_named_for_a_target_whose_tasks_are_built_from_pages_are_not(folder):
+    changes = {"targets:\n  good: {tasks: [{task: t, metric: m, kind: bpb}]}\n": BUILT}
+    write_study(folder, arms=("uniform",), **{"policy:\n": PILOT + "policy:\n"}, **changes)
+    before = prints(folder)
+    (folder / "liked.jsonl").write_text('{"text": "another"}\n')
+    assert prints(folder) == before
+
+
+def test_the_pool_is_an_input_of_the_controls(folder):
+    """They draw from all of it; an arm of the filter rests on what it selected."""
+    before = prints(folder)
+    edit_pages(folder, {"site5-1"})
+    after = prints(folder)
+    assert {arm for arm in before if before[arm] != after[arm]} == {"positive", "negative"}
