@@ -47,6 +47,8 @@ CERTIFIED_TABLES = (
 _SCORING_CODE = "4"
 # Bump it when a page would get another row of page_scores.
 _PAGE_CODE = "3"
+# Bump it when a pilot's model would get other numbers: those of trained ones are then measured again.
+_MEASURING_CODE = "1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,18 +296,27 @@ def _piloted(workspace: Workspace, arm: str | None) -> Any:
     assert study.pilot is not None
     places = [study.pilot.tokenizer, *(size.start for size in study.pilot.sizes.values())]
     models = {place: local_revision(study.path(place), workspace.settings.digests) for place in places if place}
-    folders = [
-        task_folder_digest(study.path(folder), workspace.settings.digests) for folder in study.benchmarks.task_folders
-    ]
-    texts = [_version(workspace, "pages", "training"), _version(workspace, "chunks")]
     return [
         plan_hash(plan(study)),
         models,
-        folders,
-        texts,
-        _version(workspace, "benchmark_tasks"),
+        _version(workspace, "pages", "training"),
+        pilot_measures(workspace),
         _arm_pages(workspace, str(arm)),
     ]
+
+
+def pilot_measures(workspace: Workspace) -> str:
+    """Hash of what a pilot's models are measured on: of one that was, an edit of anything else leaves the numbers."""
+    study = workspace.study
+    return canonical_hash(
+        [
+            _MEASURING_CODE,
+            {name: study.targets[name].tasks for name in study.pilot_targets},
+            study.benchmarks.limit,
+            _task_folders(workspace),
+            [_version(workspace, table) for table in ("benchmark_tasks", "chunks")],
+        ]
+    )
 
 
 def _arm_pages(workspace: Workspace, arm: str) -> Any:

@@ -8,6 +8,7 @@ import polars as pl
 from ppl_assets.filtering.assets import selection_tables
 from ppl_assets.hardware import claimed_device
 from ppl_assets.orchestration.executors import GPU_OPTIONS
+from ppl_assets.orchestration.provenance import pilot_measures
 from ppl_assets.orchestration.step import Step, WorkspaceResource, asset_options, preview
 from ppl_assets.orchestration.workspace import Workspace
 from ppl_assets.pilot.arms import Source, arm_pages, control_pages, drawn_pool
@@ -48,7 +49,7 @@ def pilot_runs(context: dg.AssetExecutionContext, workspace: WorkspaceResource) 
     step = Step(context, workspace)
     opened = step.workspace
     plan = registered(opened.table("preregistration"), opened.study)
-    pages, setting = grouped(_pages(opened, step.key)), _setting(opened, plan["pilot"], step.fingerprint)
+    pages, setting = grouped(_pages(opened, step.key)), _setting(opened, plan["pilot"])
     with claimed_device() as device:
         tables = run_arm(
             step.key, pages, setting, opened.settings.pilot / step.key, device=device, progress=step.report()
@@ -116,7 +117,7 @@ def _pages(workspace: Workspace, arm: str) -> list[ArmPages]:
         return control_pages(source, arm, pool, budget=budget, tables=tables)
 
 
-def _setting(workspace: Workspace, pilot: str, identity: str) -> Setting:
+def _setting(workspace: Workspace, pilot: str) -> Setting:
     settings, study = workspace.settings, workspace.study
     return Setting(
         study=study,
@@ -125,7 +126,7 @@ def _setting(workspace: Workspace, pilot: str, identity: str) -> Setting:
         training_pages=workspace.lake.read("pages", "training"),
         task_folders=[settings.tasks, *(study.path(folder) for folder in study.benchmarks.task_folders)],
         token_folder=settings.tokens,
-        identity=identity,
+        identity=pilot_measures(workspace),
     )
 
 

@@ -1,12 +1,15 @@
 """The plan of a pilot, frozen before any arm runs: what is to be shown, on what, and by which rule.
 
-A plan is the part of the study that a pilot rests on, as JSON; its hash is the pilot's identity and stands beside
-every number that was measured under it. The list of plans only grows: an edited study is a new pilot, which says what
-was changed and which arms' results were known by then. What no table can know is whether somebody looked elsewhere.
+A plan is the part of the study that a pilot rests on, as JSON: what is trained, on which pages an arm is given, how it
+is measured and judged. Its hash is the pilot's identity and stands beside every number that was measured under it. The
+list of plans only grows: an edited study is a new pilot, which says what was changed and which arms' results were known
+by then. A plan holds what the study states and not what it is applied to: of text and models that change, the
+fingerprints know. What no table can know is whether somebody looked elsewhere.
 """
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
@@ -15,22 +18,45 @@ from ppl_assets.errors import InputError
 from ppl_assets.schema import TABLES
 from ppl_assets.study import Study
 
+# How a run is laid out on a machine and when it is saved changes no number.
+_LAYOUT = {"sizes": {"__all__": {"device_sequences", "checkpoint_steps"}}}
+_FOR_THE_RECORD = {"reason", "owner", "date"}
+# What changes neither a page nor a result, and what the plan holds in a form of its own. All else is part of a plan, so
+# that a new field of the study is one unless somebody says otherwise.
+_NOT_PLANNED: dict[str, Any] = {
+    **dict.fromkeys(("prices", "alternatives"), True),
+    **dict.fromkeys(("name", "seed", "targets", "models", "pilot"), True),
+    "corpus": {"expected"},
+    "scoring": {"token_budget"},
+    "benchmarks": {"batch_size"},
+    "filter": {"arms", "with_text"},
+    "policy": {"__all__": _FOR_THE_RECORD},
+    "model_policy": _FOR_THE_RECORD,
+}
+
 
 def plan(study: Study) -> dict[str, Any]:
-    """What the pilot of a study does and how it is judged, as plain JSON."""
+    """What the pilot of a study does, how its arms come to their pages and how it is judged, as plain JSON."""
     pilot = study.pilot
     assert pilot is not None, "the study states no pilot"
-    # How a run is laid out on a machine and when it is saved changes no number.
-    layout = {"sizes": {"__all__": {"device_sequences", "checkpoint_steps"}}}
+    # A checkpoint that appears in a folder of the study is no edit of the study.
+    stated = [model for model in study.models if not study.is_checkpoint(model)]
     return {
-        **pilot.model_dump(mode="json", exclude=layout),
+        **study.model_dump(mode="json", exclude=_NOT_PLANNED),
+        **pilot.model_dump(mode="json", exclude=_LAYOUT),
         "study": study.name,
         "study_seed": study.seed,
         "arms": study.pilot_arms,
-        "targets": {name: study.targets[name].model_dump(mode="json") for name in study.pilot_targets},
-        "benchmarks": study.benchmarks.model_dump(mode="json", exclude={"batch_size"}),
+        "targets": {name: study.targets[name].model_dump(mode="json") for name in _targets(study)},
+        "models": {model.slug: model.model_dump(mode="json") for model in stated},
         "decision_rule": decision_rule(study),
     }
+
+
+def _targets(study: Study) -> list[str]:
+    """The pilot's targets, and those whose errors are taken out of theirs."""
+    contrasts = [other for name in study.pilot_targets for other in study.targets[name].contrast_to]
+    return [*dict.fromkeys([*study.pilot_targets, *contrasts])]
 
 
 def plan_hash(plan: dict[str, Any]) -> str:
@@ -87,15 +113,21 @@ def register(study: Study, earlier: pl.DataFrame, *, known_arms: list[str], now:
         "decision_rule": new["decision_rule"],
         "plan": _canonical(new),
         "supersedes": before["number"] if before else None,
-        "changes": _changes(json.loads(before["plan"]), new) if before else None,
+        "changes": "; ".join(_changes(json.loads(before["plan"]), new)) if before else None,
         "known_arms": ", ".join(known_arms) or None if before else None,
     }
     return pl.concat([earlier, pl.DataFrame([row], schema=TABLES["preregistration"].polars_schema)])
 
 
-def _changes(before: dict[str, Any], after: dict[str, Any]) -> str:
-    changed = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
-    return "; ".join(f"{name}: {_canonical(before.get(name))} -> {_canonical(after.get(name))}" for name in changed)
+def _changes(before: Any, after: Any, name: str = "") -> Iterator[str]:
+    """Every field that differs, by its path, with what it was and what it is."""
+    if before == after:
+        return
+    if isinstance(before, dict) and isinstance(after, dict):
+        for field in sorted({*before, *after}):
+            yield from _changes(before.get(field), after.get(field), f"{name}.{field}" if name else field)
+    else:
+        yield f"{name}: {_canonical(before)} -> {_canonical(after)}"
 
 
 def _canonical(value: Any) -> str:

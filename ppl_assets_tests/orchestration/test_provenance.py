@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppl_assets.orchestration.provenance import fingerprint
+from ppl_assets.orchestration.provenance import fingerprint, pilot_measures
 from ppl_assets.orchestration.workspace import Workspace
 from ppl_assets.settings import Settings
 from ppl_assets_tests.filtering.selections import edit_pages, write_source, write_study
@@ -14,9 +14,14 @@ BUILT = (
 )
 
 
+def opened(folder) -> Workspace:
+    """The workspace of the study in `folder`, as its files are now."""
+    return Workspace(Settings(state=folder / "state", study=str(folder / "study.yaml")))
+
+
 def prints(folder) -> dict[str, str]:
-    """Fingerprints of arms of the pilot in `folder`, from its files as they are now."""
-    workspace = Workspace(Settings(state=folder / "state", study=str(folder / "study.yaml")))
+    """Fingerprints of arms of the pilot in `folder`."""
+    workspace = opened(folder)
     return {arm: fingerprint(workspace, "pilot_runs", arm) for arm in ("uniform", "positive", "negative")}
 
 
@@ -48,3 +53,15 @@ def test_the_pool_is_an_input_of_the_controls(folder):
     edit_pages(folder, {"site5-1"})
     after = prints(folder)
     assert {arm for arm in before if before[arm] != after[arm]} == {"positive", "negative"}
+
+
+def test_an_edited_choice_is_another_plan_for_every_arm_and_what_was_measured_stays(folder):
+    """Weights have an identity of their own, of pages and settings; so have the numbers of what they can do."""
+    before, measured = prints(folder), pilot_measures(opened(folder))
+    changes = {"keep: 0.25": "keep: 0.2", "policy:\n": PILOT + "policy:\n"}
+    write_study(folder, arms=("uniform",), **changes)
+    after = prints(folder)
+    assert all(after[arm] != before[arm] for arm in before)
+    assert pilot_measures(opened(folder)) == measured
+    write_study(folder, arms=("uniform",), **changes, **{"metric: m": "metric: n"})
+    assert pilot_measures(opened(folder)) != measured

@@ -119,7 +119,9 @@ def test_some_arms_can_run_before_the_others(copied):
 def test_a_changed_plan_is_a_new_pilot_that_keeps_what_was_trained_alike(copied):
     study = write_text_study(copied.state.parent, **{"seeds: [0, 1]": "seeds: [0, 1, 2]"})
     settings = Settings(state=copied.state, study=str(study))
-    trained = {path: path.stat().st_mtime_ns for path in settings.pilot.glob("*/*/*/seed-*/model/model.safetensors")}
+    kept = [*settings.pilot.glob("*/*/*/seed-*/model/model.safetensors"), *settings.pilot.glob("*/*/*/seed-*/*.json")]
+    made = {path: path.stat().st_mtime_ns for path in kept}
+    assert len(made) == 2 * 8, "weights and measurements of four arms and two seeds"
     run(settings, select=["pilot_comparison"])
     found = tables(settings)
     assert found["preregistration"]["number"].to_list() == [1, 2]
@@ -128,7 +130,7 @@ def test_a_changed_plan_is_a_new_pilot_that_keeps_what_was_trained_alike(copied)
     assert latest["known_arms"] == "ours, uniform, positive, negative"
     assert set(found["pilot_comparison"].drop_nulls("gain")["seeds"]) == {3}
     assert set(found["pilot_comparison"]["pilot"]) == {latest["pilot"]}
-    assert {path: path.stat().st_mtime_ns for path in trained} == trained
+    assert {path: path.stat().st_mtime_ns for path in made} == made
 
 
 def test_a_budget_beyond_the_data_fails_before_anything_is_trained(copied):
@@ -144,7 +146,7 @@ def test_a_budget_beyond_the_data_fails_before_anything_is_trained(copied):
 def test_a_task_that_fails_is_named_and_training_is_not_lost(copied):
     tasks = copied.tasks / "local_items.py"
     tasks.write_text(tasks.read_text() + "\n\ndef continuation_cost(doc, results):\n    raise KeyError('gone')\n")
-    study = write_text_study(copied.state.parent, **{"seeds: [0, 1]": "seeds: [0]"})
+    study = write_text_study(copied.state.parent, **{"benchmarks:\n": "benchmarks:\n  limit: 6\n"})
     outcomes = run(Settings(state=copied.state, study=str(study)), select=["pilot_runs"])
     error = next(outcome.error for outcome in outcomes if outcome.task.partition == "uniform")
     assert "target 'code': a task among code_continuation failed: KeyError: 'gone'" in error
