@@ -5,9 +5,11 @@ wall time, since the step holds the device for as long. The peak of memory is th
 held before the step included, and what tensors took on a GPU.
 """
 
+import math
 import os
 import resource
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +17,45 @@ _PROCESS = Path("/proc/self")
 _RESET_PEAK = "5"  # proc(5): writing 5 to clear_refs sets the peak of resident memory to what is resident now
 
 
-class Meter:
-    """Reads what was taken since it was made."""
+class Clock:
+    """Reads the time that was taken since it was made."""
 
     def __init__(self) -> None:
         self._began, self._processor = time.monotonic(), _processor_seconds()
+
+    def read(self, device: str) -> dict[str, Any]:
+        """Columns `seconds`, `device` and `device_seconds` of ``cost_ledger``."""
+        seconds = time.monotonic() - self._began
+        return {
+            "seconds": seconds,
+            "device": device.partition(":")[0],
+            "device_seconds": _processor_seconds() - self._processor if device == "cpu" else seconds,
+        }
+
+
+class Meter:
+    """Reads what was taken since it was made: time, and most memory."""
+
+    def __init__(self) -> None:
+        self._clock = Clock()
         _reset_peak()
 
     def read(self, device: str) -> dict[str, Any]:
         """Columns `seconds`, `device`, `device_seconds` and `peak_bytes` of ``cost_ledger``."""
-        seconds = time.monotonic() - self._began
-        on_cpu = device == "cpu"
-        return {
-            "seconds": seconds,
-            "device": device.partition(":")[0],
-            "device_seconds": _processor_seconds() - self._processor if on_cpu else seconds,
-            "peak_bytes": _peak_resident() if on_cpu else _peak_on(device),
-        }
+        peak = _peak_resident() if device == "cpu" else _peak_on(device)
+        return self._clock.read(device) | {"peak_bytes": peak}
+
+
+def total_time(readings: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Readings of clocks as one: sums, and the device on which most of the seconds were spent."""
+    of_device: dict[str, float] = {}
+    for reading in readings:
+        of_device[reading["device"]] = of_device.get(reading["device"], 0.0) + reading["seconds"]
+    return {
+        "seconds": math.fsum(reading["seconds"] for reading in readings),
+        "device": max(of_device, key=lambda name: of_device[name]),
+        "device_seconds": math.fsum(reading["device_seconds"] for reading in readings),
+    }
 
 
 def _processor_seconds() -> float:

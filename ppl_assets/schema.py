@@ -864,10 +864,10 @@ _TABLES = (
             Column("asset", TEXT, "the asset"),
             Column("partition", TEXT, "the partition; empty where the asset has none"),
             Column("run", TEXT, "the Dagster run", nullable=True),
-            Column("seconds", REAL, "wall time of the step"),
+            Column("seconds", REAL, "wall time of the step; of a pilot's arm, of training and measuring all its runs"),
             Column("device", TEXT, "cpu or cuda"),
             Column(
-                "device_seconds", REAL, "processor time of the step; of a GPU the time that it was held", nullable=True
+                "device_seconds", REAL, "processor time of the same; of a GPU the time that it was held", nullable=True
             ),
             Column("peak_bytes", INT, "most memory: of the process, or of tensors on a GPU", nullable=True),
             Column("tokens", INT, "model tokens processed", nullable=True),

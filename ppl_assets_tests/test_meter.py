@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ppl_assets.meter import Meter
+from ppl_assets.meter import Meter, total_time
 
 MEBIBYTE = 1 << 20
 
@@ -26,3 +26,12 @@ def test_device_seconds_of_a_processor_are_time_that_it_worked():
     again = sum(index * index for index in range(1_000_000))
     assert meter.read("cpu")["device_seconds"] > first["device_seconds"]
     assert total == again
+
+
+def test_readings_are_added_up_and_belong_to_the_device_that_took_most():
+    readings = [
+        {"seconds": 4.0, "device": "cpu", "device_seconds": 1.0},
+        {"seconds": 3.0, "device": "cuda", "device_seconds": 3.0},
+        {"seconds": 2.0, "device": "cuda", "device_seconds": 2.0},
+    ]
+    assert total_time(readings) == {"seconds": 9.0, "device": "cuda", "device_seconds": 6.0}

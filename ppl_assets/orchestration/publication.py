@@ -72,6 +72,6 @@ def ledger_rows(workspace: Workspace) -> pl.DataFrame:
 
 
 def _priced(cost: dict[str, object], prices: Prices) -> dict[str, object]:
-    per_hour = prices.gpu_hour if cost["device"] == "cuda" else prices.cpu_hour
+    per_hour = prices.per_hour(str(cost["device"]))
     seconds = float(str(cost["seconds"]))
     return {**cost, "cost": seconds / _SECONDS_PER_HOUR * per_hour if per_hour else None}

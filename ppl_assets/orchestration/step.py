@@ -100,10 +100,16 @@ class Step:
         tokens: int | None = None,
         flops: float | None = None,
         device: str = "cpu",
+        spent: dict[str, Any] | None = None,
     ) -> dg.MaterializeResult:
-        """Write the asset's tables and describe them; the first one is the table that the asset is named for."""
-        run = {"run": self.context.run.run_id}
-        cost = run | self._meter.read(device) | {"tokens": tokens, "flops": flops}
+        """Write the asset's tables and describe them; the first one is the table that the asset is named for.
+
+        Args:
+            spent: time and device (`meter.total_time`) of all that `tokens` and `flops` count, where earlier steps did
+                a part of it; default: those of this step.
+        """
+        run, own = {"run": self.context.run.run_id}, self._meter.read(device)
+        cost = run | own | (spent or {}) | {"tokens": tokens, "flops": flops}
         versions: list[str] = []
         for table, part in RECIPES[self.asset].parts(self.partition):
             rows = frames[table]
@@ -119,7 +125,7 @@ class Step:
             # Page text stays in the lake: what is in Dagster's event log, no retirement of a domain would find again.
             "preview": dg.MetadataValue.md(preview(first.select(pl.exclude("text")))),
             "fingerprint": self.fingerprint,
-            "seconds": cost["seconds"],
+            "seconds": own["seconds"],
             **(metadata or {}),
         }
         return dg.MaterializeResult(metadata=described, data_version=dg.DataVersion("-".join(versions)))

@@ -16,7 +16,6 @@ from ppl_assets.pilot.comparison import CONTROLS, Cost, comparison_tables, decis
 from ppl_assets.pilot.pictures import curve_picture
 from ppl_assets.pilot.preregistration import register, registered
 from ppl_assets.pilot.runs import ArmPages, Setting, grouped, run_arm
-from ppl_assets.study.schema import Prices
 
 _SECONDS_PER_HOUR = 3600
 
@@ -51,13 +50,13 @@ def pilot_runs(context: dg.AssetExecutionContext, workspace: WorkspaceResource) 
     plan = registered(opened.table("preregistration"), opened.study)
     pages, setting = grouped(_pages(opened, step.key)), _setting(opened, plan["pilot"])
     with claimed_device() as device:
-        tables = run_arm(
+        found = run_arm(
             step.key, pages, setting, opened.settings.pilot / step.key, device=device, progress=step.report()
         )
-    runs, curves = tables["pilot_runs"], tables["pilot_curves"]
+    runs, curves = found.tables["pilot_runs"], found.tables["pilot_curves"]
     last = curves.filter(pl.col("step") == pl.max("step").over("size"))
     return step.publish(
-        tables,
+        found.tables,
         metadata={
             "training loss": float(str(last["loss"].mean())),
             "tokens per second": float(str(curves["tokens_per_second"].mean() or 0)),
@@ -67,6 +66,7 @@ def pilot_runs(context: dg.AssetExecutionContext, workspace: WorkspaceResource) 
         tokens=round(_total(runs, "training/tokens")),
         flops=_total(runs, "training/flops"),
         device=device,
+        spent=found.spent,
     )
 
 
@@ -136,13 +136,9 @@ def _total(runs: pl.DataFrame, metric: str) -> float:
 
 
 def _cost(workspace: Workspace, arm: str, runs: pl.DataFrame) -> Cost:
-    """What one run of an arm took when the arm was last computed."""
+    """What one run of an arm took, in the mean over its runs."""
     footer = workspace.lake.footer("pilot_runs", arm)
     assert footer is not None, f"{arm} has runs"
     seconds = float(footer.cost["seconds"]) / runs.filter(arm=arm)["run"].n_unique()
-    per_hour = _per_hour(workspace.study.prices, str(footer.cost["device"]))
+    per_hour = workspace.study.prices.per_hour(str(footer.cost["device"]))
     return Cost(seconds=seconds, money=seconds / _SECONDS_PER_HOUR * per_hour if per_hour else None)
-
-
-def _per_hour(prices: Prices, device: str) -> float:
-    return prices.gpu_hour if device == "cuda" else prices.cpu_hour

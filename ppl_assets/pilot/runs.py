@@ -18,6 +18,7 @@ import polars as pl
 from ppl_assets.errors import InputError
 from ppl_assets.likelihood import load_model, start_token, tokenizer_fingerprint
 from ppl_assets.likelihood.tokenization import raw_tokenizer, without_limits
+from ppl_assets.meter import Clock, total_time
 from ppl_assets.model_files import weights_digest
 from ppl_assets.pilot.measuring import domain_losses, overall_bpb, read_measured, task_scores, write_measured
 from ppl_assets.pilot.packing import tokenize_pages
@@ -69,6 +70,17 @@ class Setting:
     identity: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmResult:
+    """What an arm's runs gave, as tables by name, and what they took: `meter.total_time` of training and measuring.
+
+    A run counts whole, whenever it was trained: the work of earlier steps, and of sittings that were interrupted.
+    """
+
+    tables: dict[str, pl.DataFrame]
+    spent: dict[str, Any]
+
+
 def run_arm(
     arm: str,
     pages: Sequence[ArmPages],
@@ -77,7 +89,7 @@ def run_arm(
     *,
     device: str = "cpu",
     progress: Report | None = None,
-) -> dict[str, pl.DataFrame]:
+) -> ArmResult:
     """Rows of ``pilot_runs``, ``pilot_domains`` and ``pilot_curves`` of one arm; models stay in `folder`.
 
     On a GPU, runs are trained on the one that is current, and `device` names it for measuring.
@@ -89,7 +101,7 @@ def run_arm(
     pilot = setting.study.pilot
     assert pilot is not None, "the study states no pilot"
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in _TABLES}
-    used: set[Path] = set()
+    used, readings = set[Path](), list[dict[str, Any]]()
     runs = list(_runs(arm, pages, setting, folder))
     track = _Track(runs=len(runs), progress=progress)
     for size_name, chosen, run, place in runs:
@@ -97,6 +109,7 @@ def run_arm(
         measured = _measure(run, chosen.targets, setting, place, device)
         track.finished(facts["tokens"])
         used.add(place)
+        readings += [*facts["spent"], measured["spent"]]
         for target in chosen.targets:
             key = {"arm": arm, "target": target, "size": size_name, "seed": run.seed}
             training = [{"metric": f"training/{name}", "value": float(facts[of])} for name, of in _FACTS.items()]
@@ -107,7 +120,8 @@ def run_arm(
             rows["pilot_domains"] += [{**key, **row} for row in measured["domains"]]
             rows["pilot_curves"] += [{**key, **point} for point in facts["curve"]]
     _remove_others(folder, used)
-    return {name: pl.DataFrame(found, schema=TABLES[name].polars_schema) for name, found in rows.items()}
+    tables = {name: pl.DataFrame(found, schema=TABLES[name].polars_schema) for name, found in rows.items()}
+    return ArmResult(tables=tables, spent=total_time(readings))
 
 
 def grouped(pages: Iterable[ArmPages]) -> list[ArmPages]:
@@ -181,16 +195,18 @@ def _folder(path: Path, where: str) -> Path:
 
 
 def _measure(run: Run, targets: Sequence[str], setting: Setting, place: Path, device: str) -> dict[str, Any]:
-    """Tasks by target, and domains, of a run's model."""
+    """Tasks by target, and domains, of a run's model, and the time that it took to measure them."""
     identity = hashlib.sha256(json.dumps([run.identity, setting.identity, targets]).encode()).hexdigest()
     known = read_measured(place, identity=identity)
     if known is not None:
         return known
+    clock = Clock()
     loaded = load_model(place / "model", device=device)
     measured = {
         "tasks": {name: task_scores(loaded, setting.study, name, setting.task_folders) for name in targets},
         "domains": domain_losses(loaded, setting.chunks, setting.token_folder),
     }
+    measured["spent"] = clock.read(device)
     write_measured(place, measured, identity=identity)
     return measured
 

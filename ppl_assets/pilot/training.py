@@ -10,12 +10,14 @@ import json
 import math
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppl_assets.errors import InputError
 from ppl_assets.likelihood import load_model
+from ppl_assets.meter import Clock
 from ppl_assets.pilot.packing import PackedPages, Sequences, check_budget, epochs_needed
 from ppl_assets.progress import Progress, Report
 from ppl_assets.study.schema import PilotSize
@@ -67,7 +69,8 @@ def train(run: Run, folder: Path, *, progress: Report | None = None) -> dict[str
     """Train `run` and leave its model in `folder`/model; returns what is known of it.
 
     Keys: params, tokens (trained on), unique_tokens (of the pages), epochs, training_loss (mean of the last points of
-    the curve), flops, and curve: dicts of step, tokens, loss and tokens_per_second (None before an interruption).
+    the curve), flops, curve: dicts of step, tokens, loss and tokens_per_second (None before an interruption), and
+    spent: a reading of the clock for each sitting, an interrupted one up to the checkpoint from which it went on.
 
     Raises:
         InputError: no page, more epochs than allowed, a loss or gradient that is not finite (the last good checkpoint
@@ -76,16 +79,23 @@ def train(run: Run, folder: Path, *, progress: Report | None = None) -> dict[str
     record = finished(run, folder)
     if record is not None:
         return record
-    pages, budget = check(run), run.size.trained_tokens
+    clock, pages, budget = Clock(), check(run), run.size.trained_tokens
+    checkpoints = folder / f"checkpoints-{run.identity}"
+    last = _last_whole(checkpoints)
+    earlier = json.loads((last / _WHOLE).read_text())["spent"] if last else []
+
+    def spent() -> list[dict[str, Any]]:
+        return [*earlier, clock.read(_device())]
+
     with one_thread(seed=run.seed), without_bars():
-        trainer = _trainer(run, pages, budget, folder / f"checkpoints-{run.identity}", progress)
-        trainer.train(resume_from_checkpoint=_last_whole(Path(trainer.args.output_dir)))
+        trainer = _trainer(run, pages, budget, checkpoints, _watch(run, checkpoints, spent, progress))
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
     row = _facts(trainer, pages, budget)
     with replacing_folder(folder / "model") as temporary, without_bars():
         trainer.save_model(str(temporary))
         run.tokenizer.save_pretrained(temporary)
         (temporary / "training_args.bin").unlink(missing_ok=True)  # a pickle, with paths of this machine
-        row = write_record(temporary, row, fingerprint=run.identity)
+        row = write_record(temporary, row | {"spent": spent()}, fingerprint=run.identity)
     for checkpoints in folder.glob("checkpoints-*"):
         shutil.rmtree(checkpoints)
     return row
@@ -133,7 +143,7 @@ def initial_model(run: Run) -> Any:
     )
 
 
-def _trainer(run: Run, pages: PackedPages, budget: int, checkpoints: Path, progress: Report | None) -> Any:
+def _trainer(run: Run, pages: PackedPages, budget: int, checkpoints: Path, watch: Any) -> Any:
     from transformers import Trainer
     from transformers.trainer_callback import PrinterCallback
 
@@ -156,7 +166,7 @@ def _trainer(run: Run, pages: PackedPages, budget: int, checkpoints: Path, progr
         model=initial_model(run),
         args=_arguments(size, checkpoints, seed=run.seed),
         train_dataset=sequences,
-        callbacks=[_watch(run, checkpoints, progress)],
+        callbacks=[watch],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -164,7 +174,6 @@ def _trainer(run: Run, pages: PackedPages, budget: int, checkpoints: Path, progr
 
 def _arguments(size: PilotSize, checkpoints: Path, *, seed: int) -> Any:
     """The training as transformers takes it; steps are whole batches of the budget, in the order of the sequences."""
-    import torch
     from transformers import TrainingArguments
 
     at_once = size.device_sequences or size.batch_sequences
@@ -183,7 +192,7 @@ def _arguments(size: PilotSize, checkpoints: Path, *, seed: int) -> Any:
         max_grad_norm=1.0,
         optim="adamw_torch_fused",
         bf16=size.dtype == "bfloat16",
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=_device() == "cpu",
         seed=seed,
         train_sampling_strategy="sequential",
         remove_unused_columns=False,
@@ -200,8 +209,15 @@ def _arguments(size: PilotSize, checkpoints: Path, *, seed: int) -> Any:
     return arguments
 
 
-def _watch(run: Run, checkpoints: Path, progress: Report | None) -> Any:
-    """Progress, throughput, whole checkpoints and finite gradients."""
+def _device() -> str:
+    """What runs are trained on."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _watch(run: Run, checkpoints: Path, spent: Callable[[], list[dict[str, Any]]], progress: Report | None) -> Any:
+    """Progress, throughput, whole checkpoints with the time that they took, and finite gradients."""
     import torch
     from transformers import TrainerCallback
 
@@ -234,7 +250,7 @@ def _watch(run: Run, checkpoints: Path, progress: Report | None) -> Any:
                 self.logged = (now, state.global_step)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            whole = {"step": state.global_step}
+            whole = {"step": state.global_step, "spent": spent()}
             replace_file(checkpoints / f"checkpoint-{state.global_step}" / _WHOLE, json.dumps(whole))
 
     watch = Watch()
@@ -242,7 +258,7 @@ def _watch(run: Run, checkpoints: Path, progress: Report | None) -> Any:
     return watch
 
 
-def _last_whole(checkpoints: Path) -> str | None:
+def _last_whole(checkpoints: Path) -> Path | None:
     """The latest checkpoint that was written to its end; what a killed process left half-written is deleted."""
     found = {}
     for path in checkpoints.glob("checkpoint-*"):
@@ -250,7 +266,7 @@ def _last_whole(checkpoints: Path) -> str | None:
             found[int(path.name.rpartition("-")[2])] = path
         else:
             shutil.rmtree(path)
-    return str(found[max(found)]) if found else None
+    return found[max(found)] if found else None
 
 
 def _require_finite(run: Run, checkpoints: Path, step: int, what: str, value: float) -> None:

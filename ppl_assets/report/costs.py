@@ -1,12 +1,14 @@
 """What the choice cost, what it would cost otherwise, and what it costs to go on: the ledger, counted and compared.
 
 Other ways to choose are compared by floating-point operations, which no machine changes: 6 per parameter and token of
-training (Kaplan et al., arXiv 2001.08361). Hours are those operations at the rate that this study's own models were run
-at, where the ledger knows it; money is hours at the study's price.
+training (Kaplan et al., arXiv 2001.08361). Hours of what was run are the device seconds of the assets that ran it.
+Hours of what was not are its operations at the rate that models of this choice were run at, where the ledger knows it;
+those of its pilot, which are other models, tell nothing of that rate. Money is hours at the study's price.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -14,6 +16,7 @@ import polars as pl
 from ppl_assets.report.data import ReportData
 
 _TRAINING = 6
+_SECONDS_PER_HOUR = 3600
 # Assets that are run once for every model, and those of them that a new domain is part of.
 _PER_MODEL, _PER_DOMAIN = ("chunk_logliks", "benchmark_scores"), "chunk_logliks"
 _PILOT = "pilot_runs"
@@ -49,11 +52,9 @@ def costs(data: ReportData) -> Costs | None:
     ledger = data.cost_ledger
     if ledger.is_empty():
         return None
-    # A pilot tests the choice: it is no part of making it.
-    spent = float(ledger.filter(pl.col("asset") != _PILOT)["flops"].fill_null(0.0).sum())
     return Costs(
         by_asset=_by_asset(ledger),
-        ways=_ways(data, spent),
+        ways=_ways(data),
         steps=_steps(data),
         measurements=_measurements(data),
         currency=data.prices.currency,
@@ -78,18 +79,20 @@ def _sum(name: str) -> pl.Expr:
     return pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).alias(name)
 
 
-def _ways(data: ReportData, spent: float) -> list[Way]:
+def _ways(data: ReportData) -> list[Way]:
     other, targets = data.alternatives, len(data.targets)
     proxies = float(_TRAINING * other.proxy_models * other.proxy_params * other.proxy_tokens)
     pilots = float(_TRAINING * targets * other.pilot_runs * other.pilot_params * other.pilot_tokens)
-    ran = float(data.cost_ledger.filter(pl.col("asset") == _PILOT)["flops"].fill_null(0.0).sum())
-    named = (
-        ("this choice, all models and targets", spent or None),
-        (f"proxies, as RegMix: {other.proxy_models:,} models, benchmarks not counted", proxies),
-        (f"pilots alone: {other.pilot_runs} runs for each of {targets} targets", pilots),
-        *([("the pilot runs that tested this choice", ran)] if ran else []),
+    choice = _taken(data, "this choice, all models and targets", _of_choice(data))
+    tested = _taken(data, "the pilot runs that tested this choice", _run(data).filter(pl.col("asset") == _PILOT))
+    ways = (
+        choice,
+        _way(data, f"proxies, as RegMix: {other.proxy_models:,} models, benchmarks not counted", proxies),
+        _way(data, f"pilots alone: {other.pilot_runs} runs for each of {targets} targets", pilots),
+        *([tested] if tested.flops else []),
     )
-    return [_way(data, name, flops, times=flops / spent if flops and spent else None) for name, flops in named]
+    spent = choice.flops
+    return [replace(way, times=way.flops / spent if way.flops and spent else None) for way in ways]
 
 
 def _steps(data: ReportData) -> list[Way]:
@@ -117,19 +120,35 @@ def _measurements(data: ReportData) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _way(data: ReportData, name: str, flops: float | None, *, times: float | None = None) -> Way:
+def _way(data: ReportData, name: str, flops: float) -> Way:
+    """What was not run, at the rate and price of what was."""
     hours = _hours(data, flops)
-    device = data.cost_ledger.filter(pl.col("flops") > 0)["device"]
-    price = data.prices.gpu_hour if "cuda" in set(device) else data.prices.cpu_hour
-    return Way(name=name, flops=flops, hours=hours, cost=hours * price if hours and price else None, times=times)
+    price = data.prices.per_hour("cuda" if "cuda" in set(_of_choice(data)["device"]) else "cpu")
+    return Way(name=name, flops=flops, hours=hours, cost=hours * price if hours and price else None)
 
 
-def _hours(data: ReportData, flops: float | None) -> float | None:
-    """Hours of the device at the rate of what was run; None where nothing was."""
+def _taken(data: ReportData, name: str, rows: pl.DataFrame) -> Way:
+    """What was run, by its own operations and seconds; unknown where nothing was."""
+    if rows.is_empty():
+        return Way(name=name, flops=None, hours=None, cost=None)
+    by_device = dict(rows.group_by("device").agg(pl.sum("hours")).iter_rows())
+    cost = math.fsum(hours * data.prices.per_hour(device) for device, hours in by_device.items())
+    return Way(name=name, flops=float(rows["flops"].sum()), hours=float(rows["hours"].sum()), cost=cost or None)
+
+
+def _hours(data: ReportData, flops: float) -> float | None:
+    """Hours of the device at the rate of what the choice ran; None where it ran nothing."""
+    known = _of_choice(data)
+    return flops * float(known["hours"].sum()) / float(known["flops"].sum()) if known.height else None
+
+
+def _of_choice(data: ReportData) -> pl.DataFrame:
+    """What making the choice ran. A pilot tests the choice: it is no part of making it."""
+    return _run(data).filter(pl.col("asset") != _PILOT)
+
+
+def _run(data: ReportData) -> pl.DataFrame:
+    """Rows of the ledger whose operations are known, with the `hours` of the device that they took."""
     # A part from before device seconds were kept has its wall time.
-    seconds = pl.coalesce("device_seconds", "seconds")
-    known = data.cost_ledger.filter(pl.col("flops") > 0, seconds > 0).select("flops", seconds.alias("seconds"))
-    if flops is None or known.is_empty():
-        return None
-    rate = float(known["flops"].sum()) / float(known["seconds"].sum())
-    return flops / rate / 3600
+    hours = pl.coalesce("device_seconds", "seconds") / _SECONDS_PER_HOUR
+    return data.cost_ledger.with_columns(hours=hours).filter(pl.col("flops") > 0, pl.col("hours") > 0)

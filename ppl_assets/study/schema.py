@@ -695,6 +695,10 @@ class Prices(Section):
     gpu_hour: float = Field(default=0.0, ge=0, description="price of an hour of one GPU")
     currency: Name = Field(default="USD", description="of the prices")
 
+    def per_hour(self, device: str) -> float:
+        """Price of an hour of `device`, cpu or cuda; 0 where the study states none."""
+        return self.gpu_hour if device == "cuda" else self.cpu_hour
+
 
 class Alternatives(Section):
     """What a choice by training would take, to compare costs with; none of it is run."""

@@ -1,5 +1,6 @@
 """A pilot through Dagster on real text: on request alone, every arm by itself, each plan a pilot of its own."""
 
+import json
 import shutil
 
 import polars as pl
@@ -42,6 +43,15 @@ def tables(settings: Settings) -> dict[str, pl.DataFrame]:
     workspace = Workspace(settings)
     by_arm = {name: workspace.lake.read_partitions(name, workspace.piloted(name)) for name in ("pilot_runs",)}
     return by_arm | {name: workspace.table(name) for name in ("pilot_comparison", "pilot_harm", "preregistration")}
+
+
+def recorded_seconds(settings: Settings, arm: str) -> float:
+    """Seconds of training and measuring that the records of an arm's runs tell."""
+    records = settings.pilot.glob(f"{arm}/*/*/seed-*/model/checkpoint.json")
+    trained = [reading["seconds"] for path in records for reading in json.loads(path.read_text())["row"]["spent"]]
+    records = settings.pilot.glob(f"{arm}/*/*/seed-*/measured.json")
+    measured = [json.loads(path.read_text())["measured"]["spent"]["seconds"] for path in records]
+    return sum(trained) + sum(measured)
 
 
 def test_a_pilot_runs_where_it_is_asked_for_and_never_by_itself(piloted):
@@ -131,6 +141,9 @@ def test_a_changed_plan_is_a_new_pilot_that_keeps_what_was_trained_alike(copied)
     assert set(found["pilot_comparison"].drop_nulls("gain")["seeds"]) == {3}
     assert set(found["pilot_comparison"]["pilot"]) == {latest["pilot"]}
     assert {path: path.stat().st_mtime_ns for path in made} == made
+    for arm in ("ours", "uniform", "positive", "negative"):
+        cost = Workspace(settings).lake.footer("pilot_runs", arm).cost
+        assert cost["seconds"] == pytest.approx(recorded_seconds(settings, arm)), "what was kept took its time too"
 
 
 def test_a_budget_beyond_the_data_fails_before_anything_is_trained(copied):

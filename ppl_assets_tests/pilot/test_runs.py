@@ -1,5 +1,6 @@
 """All runs of an arm without Dagster: trained, measured by lm-eval and on held-out text, kept when something fails."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from ppl_assets.benchmarks import build_task
 from ppl_assets.errors import InputError
 from ppl_assets.likelihood import load_model, score_texts
+from ppl_assets.meter import Clock, total_time
 from ppl_assets.pilot.runs import ArmPages, Setting, grouped, run_arm
 from ppl_assets.schema import TABLES
 from ppl_assets.study import parse_study
@@ -96,8 +98,14 @@ def arm(setting, tmp_path_factory):
     return folder, pages, run_arm("uniform", pages, setting, folder)
 
 
-def test_targets_with_the_same_pages_share_their_runs(arm):
-    folder, pages, tables = arm
+@pytest.fixture(scope="module")
+def tables(arm) -> dict[str, pl.DataFrame]:
+    """What its runs gave."""
+    return arm[2].tables
+
+
+def test_targets_with_the_same_pages_share_their_runs(arm, tables):
+    folder, pages, _ = arm
     assert [each.targets for each in pages] == [("code", "prose")]
     assert len(list(folder.glob("small/*/seed-*"))) == 2
     runs = tables["pilot_runs"]
@@ -106,8 +114,7 @@ def test_targets_with_the_same_pages_share_their_runs(arm):
     assert code.sort("seed", "metric").equals(prose.sort("seed", "metric"))
 
 
-def test_the_tables_hold_tasks_held_out_text_and_training_of_every_seed(arm, tmp_path):
-    tables = arm[2]
+def test_the_tables_hold_tasks_held_out_text_and_training_of_every_seed(tables, tmp_path):
     lake = Lake(tmp_path)
     for name, rows in tables.items():
         assert rows.height
@@ -119,8 +126,8 @@ def test_the_tables_hold_tasks_held_out_text_and_training_of_every_seed(arm, tmp
     assert set(tables["pilot_runs"]["pilot"]) == {"plan"}
 
 
-def test_held_out_losses_are_those_of_the_likelihood_room(arm, setting):
-    folder, pages, tables = arm
+def test_held_out_losses_are_those_of_the_likelihood_room(arm, tables, setting):
+    folder, pages, _ = arm
     loaded = load_model(folder / "small" / pages[0].digest / "seed-1" / "model")
     scores = score_texts(loaded.model, loaded.tokenizer, setting.chunks["text"].to_list())
     own = tables["pilot_domains"].filter(seed=1, target="code").sort("domain")
@@ -131,7 +138,7 @@ def test_held_out_losses_are_those_of_the_likelihood_room(arm, setting):
 
 
 def test_what_is_finished_is_neither_trained_nor_measured_nor_read_again(arm, setting, monkeypatch):
-    folder, pages, tables = arm
+    folder, pages, first = arm
     for place in ("measuring.evaluate", "training._trainer"):
         monkeypatch.setattr(f"ppl_assets.pilot.{place}", lambda *_, **__: pytest.fail("done again"))
 
@@ -140,7 +147,30 @@ def test_what_is_finished_is_neither_trained_nor_measured_nor_read_again(arm, se
 
     again = run_arm("uniform", [replace(pages[0], texts=unread)], setting, folder)
     # What a curve says of throughput is stored with it, so that this is the same too.
-    assert all(again[name].equals(tables[name]) for name in tables)
+    assert all(again.tables[name].equals(first.tables[name]) for name in first.tables)
+
+
+def test_what_an_arm_took_is_that_of_all_its_runs_whenever_they_ran(setting, tmp_path):
+    """Two seeds, one step each: the second step is told what both of them took, the third one what they took again."""
+    pages, clocks, told = [pages_of(page_texts(60), "code")], [], []
+    for study in (only_seed(setting, 0), setting.study, setting.study):
+        clock = Clock()
+        told.append(run_arm("uniform", pages, replace(setting, study=study), tmp_path).spent)
+        clocks.append(clock.read("cpu"))
+    for name in ("seconds", "device_seconds"):
+        assert 0 < told[0][name] <= clocks[0][name]
+        assert told[0][name] < told[1][name] <= clocks[0][name] + clocks[1][name]
+    assert told[2] == told[1]
+
+
+def test_measuring_anew_counts_as_measured_last_and_training_as_it_was(setting, tmp_path):
+    one, pages = replace(setting, study=only_seed(setting, 0)), [pages_of(page_texts(60), "code")]
+    run_arm("uniform", pages, one, tmp_path)
+    (record,) = tmp_path.glob("small/*/seed-0/model/checkpoint.json")
+    trained = total_time(json.loads(record.read_text())["row"]["spent"])["seconds"]
+    again = run_arm("uniform", pages, replace(one, identity="measured on that"), tmp_path).spent["seconds"]
+    (record,) = tmp_path.glob("small/*/seed-0/measured.json")
+    assert again == pytest.approx(trained + json.loads(record.read_text())["measured"]["spent"]["seconds"])
 
 
 def test_runs_of_pages_that_an_arm_no_longer_chooses_are_deleted(arm, setting, tmp_path):

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from ppl_assets.errors import InputError
 from ppl_assets.likelihood import load_model, score_texts
+from ppl_assets.meter import Clock
 from ppl_assets.pilot.packing import PackedPages, Sequences
 from ppl_assets.pilot.training import initial_model, train
 from ppl_assets_tests.pilot.worlds import page_texts, run_on
@@ -158,6 +159,27 @@ def test_a_run_goes_on_from_its_last_checkpoint_instead_of_starting_anew(tmp_pat
     steps = []
     train(run, tmp_path / "run", progress=lambda done: steps.append(done.total))
     assert set(steps) == {4 * 64}  # six of ten steps were saved
+
+
+def test_a_resumed_run_took_the_time_of_both_sittings(tmp_path):
+    """Of the interrupted one up to the checkpoint from which it went on: what came after is done again."""
+    run = run_on(tmp_path, PAGES)
+
+    def stop(done):
+        if done.done >= 8 * 64:
+            raise KeyboardInterrupt
+
+    before = Clock()
+    with pytest.raises(KeyboardInterrupt):
+        train(run, tmp_path / "run", progress=stop)
+    first, between = before.read("cpu"), Clock()
+    spent = train(run, tmp_path / "run")["spent"]
+    second = between.read("cpu")
+    assert len(spent) == 2
+    for reading, bound in zip(spent, (first, second), strict=True):
+        assert reading["device"] == "cpu"
+        for name in ("seconds", "device_seconds"):  # processor time comes in ticks
+            assert 0 < reading[name] <= bound[name]
 
 
 def test_a_changed_run_does_not_go_on_from_the_checkpoints_of_another(tmp_path):

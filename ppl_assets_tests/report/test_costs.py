@@ -59,6 +59,40 @@ def test_a_pilot_is_no_part_of_the_choice_that_it_tests(world):
     assert (tested.ways[-1].name, tested.ways[-1].flops) == ("the pilot runs that tested this choice", 5e9)
 
 
+def piloted(world, seconds: float, *, device: str = "cpu"):
+    """The world with a pilot of 9 TFLOP that took so long."""
+    row = world.cost_ledger.filter(asset="model_zoo").with_columns(
+        pl.lit("pilot_runs").alias("asset"), pl.lit(9e12).alias("flops"), pl.lit(device).alias("device")
+    )
+    row = row.with_columns(pl.lit(seconds).alias("seconds"), pl.lit(seconds).alias("device_seconds"))
+    return replace(world, cost_ledger=pl.concat([world.cost_ledger, row]))
+
+
+@pytest.mark.parametrize("seconds", [3.6, 36000.0])
+def test_the_choice_and_its_pilot_each_take_the_hours_that_they_took(world, seconds):
+    """The pilot ran at another rate than the choice, and neither of the two tells the other's hours."""
+    alone, tested = costs(world), costs(piloted(world, seconds))
+    assert tested.ways[:-1] == alone.ways
+    assert tested.steps == alone.steps
+    assert tested.measurements == alone.measurements
+    assert tested.ways[-1].hours == pytest.approx(seconds / 3600, rel=1e-12)
+    assert tested.ways[-1].cost == pytest.approx(2 * seconds / 3600, rel=1e-12)
+
+
+def test_each_device_has_its_own_price(world):
+    priced = replace(world, prices=Prices(cpu_hour=2.0, gpu_hour=30.0))
+    tested = costs(piloted(priced, 3600.0, device="cuda"))
+    assert tested.ways[:-1] == costs(priced).ways
+    assert tested.ways[-1].cost == pytest.approx(30, rel=1e-12)
+
+
+def test_a_pilot_alone_tells_no_rate_for_what_was_not_run(world):
+    only = replace(world, cost_ledger=piloted(world, 3.6).cost_ledger.filter(asset="pilot_runs"))
+    choice, proxies, pilots, tested = costs(only).ways
+    assert (choice.flops, choice.hours, proxies.hours, pilots.hours) == (None, None, None, None)
+    assert tested.hours == pytest.approx(0.001, rel=1e-12)
+
+
 def test_a_further_model_costs_what_the_others_did_and_a_domain_its_share(world):
     model, domain = costs(world).steps
     assert model.flops == (3e9 + 1e9 + 3e9 + 1e9) / 2
