@@ -1,5 +1,7 @@
 """What the report says of a pilot: every arm with its interval, what it harms elsewhere, what a point costs."""
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -20,7 +22,18 @@ def pilot_view(data: ReportData) -> dict[str, Any] | None:
     plan = data.preregistration.filter(pl.col("pilot") == comparison["pilot"][0]).tail(1).row(0, named=True)
     decided = comparison.filter("decides").sort("target", "size")
     parts = [_part(data, *key) for key in decided.select("size", "target", "measure").iter_rows()]
-    return {"plan": plan, "parts": parts}
+    return {"plan": plan, "beginning": beginning(json.loads(plan["plan"])["sizes"]), "parts": parts}
+
+
+def beginning(sizes: Mapping[str, Mapping[str, Any]]) -> str:
+    """What models of the sizes of a plan begin as, in words that follow "trained"."""
+    found: dict[str, list[str]] = {}
+    for name, size in sizes.items():
+        how = "from scratch" if size["start"] is None else f"further from the model {size['start']}"
+        found.setdefault(how, []).append(name)
+    if len(found) == 1:
+        return next(iter(found))
+    return ", ".join(f"{how} (size {' and '.join(names)})" for how, names in found.items())
 
 
 def pilot_answers(data: ReportData, target: str) -> list[dict[str, Any]]:

@@ -71,6 +71,23 @@ def test_the_plan_and_harm_outside_the_target_are_told(section, world):
     assert "1 of 3 : <b>b</b> −20.0 %" in text
 
 
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ("tiny: {}", "trained from scratch on what"),
+        ("tiny: {start: our/<model>}", "trained further from the model our/<model> on what"),
+        (
+            "tiny: {}, other: {}, added: {start: m}",
+            "trained further from the model m (size added), from scratch (size other and tiny) on what",
+        ),
+    ],
+)
+def test_the_section_says_what_the_models_begin_as(sizes, says):
+    planned = with_pilot(drawn_world(targets=("code", "prose")), f"pilot: {{sizes: {{{sizes}}}}}\n")
+    (section,) = lxml.html.document_fromstring(render(planned)).xpath("//section[@id='pilot']")
+    assert f"Small models, {says} each way of choosing gives" in text_of(section)
+
+
 def test_a_changed_plan_says_so(world):
     plans = world.preregistration.with_columns(
         changes=pl.lit("seeds: [0,1] -> [0,1,2]"), supersedes=pl.lit(1), known_arms=pl.lit("ours")
