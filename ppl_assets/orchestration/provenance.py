@@ -25,6 +25,7 @@ from ppl_assets.orchestration.workspace import SPLITS, Workspace
 from ppl_assets.pilot.arms import named_texts
 from ppl_assets.pilot.comparison import CONTROLS
 from ppl_assets.pilot.preregistration import plan, plan_hash
+from ppl_assets.pilot.tokenizer import trains_tokenizer
 from ppl_assets.registry import identity, import_digest, local_revision, only_imported
 from ppl_assets.schema import TABLES
 from ppl_assets.study.schema import checkpoint_slug
@@ -299,7 +300,7 @@ def _piloted(workspace: Workspace, arm: str | None) -> Any:
     return [
         plan_hash(plan(study)),
         models,
-        _version(workspace, "pages", "training"),
+        _pool(workspace) if trains_tokenizer(study.pilot) else None,
         pilot_measures(workspace),
         _arm_pages(workspace, str(arm)),
     ]
@@ -319,15 +320,22 @@ def pilot_measures(workspace: Workspace) -> str:
     )
 
 
+def _pool(workspace: Workspace) -> Any:
+    """What pages any arm may select: the source, how it is read, and what is left out of it."""
+    return [
+        source_fingerprint(workspace.study, cache=workspace.settings.digests),
+        page_scoring(workspace, []),
+        [_version(workspace, table) for table in ("domains", "near_duplicates")],
+    ]
+
+
 def _arm_pages(workspace: Workspace, arm: str) -> Any:
     """Which pages an arm trains on: its selections, or of a control what they are drawn from."""
     study = workspace.study
     if arm in CONTROLS:
         return [
-            # The pool as well: a control takes pages that no other arm does, and of those the selections say nothing.
-            source_fingerprint(study, cache=workspace.settings.digests),
-            page_scoring(workspace, []),
-            [_version(workspace, table) for table in ("domains", "near_duplicates")],
+            # A control takes pages that no other arm does, and of those the selections say nothing.
+            _pool(workspace),
             [_version(workspace, table) for table in ("selections", "pretraining_mixture")],
             _file_digests(workspace, named_texts(study, arm)),
         ]

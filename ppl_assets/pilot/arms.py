@@ -153,7 +153,7 @@ def _chosen(
     return ArmPages(
         targets=(target,),
         digest=content_digest(pages.select(columns).iter_rows()),
-        texts=partial(_listed_texts, source, pages),
+        texts=partial(listed_texts, source, pages),
         seed=seed,
     )
 
@@ -163,7 +163,12 @@ def _selected_texts(source: Source, target: str, arm: str) -> Iterator[tuple[str
     return ((page_id, text) for page_id, _, text in found)
 
 
-def _listed_texts(source: Source, pages: pl.DataFrame) -> Iterator[tuple[str, str]]:
+def listed_texts(source: Source, pages: pl.DataFrame) -> Iterator[tuple[str, str]]:
+    """Ids and texts of pages that are given as `page_id` and `shard`, in the order of the source.
+
+    Raises:
+        InputError: a page is gone from the source or has another text.
+    """
     by_shard = {str(shard): rows.select("page_id") for (shard,), rows in pages.group_by("shard")}
     found = page_texts(
         source.study, source.lake, source.digests, by_shard, by_shard.__getitem__, retired=source.retired

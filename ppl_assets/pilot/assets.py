@@ -1,6 +1,7 @@
 """Assets of the pilot room; they run where somebody asks for them."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -16,6 +17,7 @@ from ppl_assets.pilot.comparison import CONTROLS, Cost, comparison_tables, decis
 from ppl_assets.pilot.pictures import curve_picture
 from ppl_assets.pilot.preregistration import register, registered
 from ppl_assets.pilot.runs import ArmPages, Setting, grouped, run_arm
+from ppl_assets.pilot.tokenizer import trained_tokenizer, trains_tokenizer
 
 _SECONDS_PER_HOUR = 3600
 
@@ -102,19 +104,34 @@ def pilot_comparison(context: dg.AssetExecutionContext, workspace: WorkspaceReso
     )
 
 
-def _pages(workspace: Workspace, arm: str) -> list[ArmPages]:
-    """What an arm trains on."""
-    source = Source(
+def _source(workspace: Workspace) -> Source:
+    return Source(
         study=workspace.study,
         lake=workspace.lake,
         digests=workspace.settings.digests,
         retired=workspace.retired,
     )
+
+
+def _pages(workspace: Workspace, arm: str) -> list[ArmPages]:
+    """What an arm trains on."""
+    source = _source(workspace)
     if arm not in CONTROLS:
         return arm_pages(source, arm, workspace.table("selections"))
     tables = selection_tables(workspace)
     with drawn_pool(source, tables, workspace.settings.pilot) as (pool, budget):
         return control_pages(source, arm, pool, budget=budget, tables=tables)
+
+
+def _tokenizer(workspace: Workspace) -> Any:
+    """What the pilot's models read with, where the pilot trains it."""
+    pilot, folder = workspace.study.pilot, workspace.settings.pilot
+    assert pilot is not None, "the asset applies to studies with a pilot"
+    if not trains_tokenizer(pilot):
+        return None
+    source = _source(workspace)
+    with drawn_pool(source, selection_tables(workspace), folder) as (pool, _):
+        return trained_tokenizer(source, pool, folder / "tokenizer.json")
 
 
 def _setting(workspace: Workspace, pilot: str) -> Setting:
@@ -123,7 +140,7 @@ def _setting(workspace: Workspace, pilot: str) -> Setting:
         study=study,
         pilot=pilot,
         chunks=workspace.lake.read("chunks"),
-        training_pages=workspace.lake.read("pages", "training"),
+        tokenizer=_tokenizer(workspace),
         task_folders=[settings.tasks, *(study.path(folder) for folder in study.benchmarks.task_folders)],
         token_folder=settings.tokens,
         identity=pilot_measures(workspace),

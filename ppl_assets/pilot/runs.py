@@ -27,7 +27,7 @@ from ppl_assets.progress import Progress, Report
 from ppl_assets.schema import TABLES
 from ppl_assets.study import Study
 from ppl_assets.study.schema import PilotSize
-from ppl_assets.training.tokenizer import as_transformers, train_tokenizer
+from ppl_assets.training.tokenizer import as_transformers
 
 _TABLES = ("pilot_runs", "pilot_domains", "pilot_curves")
 # What is known of a training, besides its curve, and stands among the metrics.
@@ -56,15 +56,16 @@ class ArmPages:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What all arms of a pilot share: held-out chunks, training pages for the tokenizer, tasks, and where files go.
+    """What all arms of a pilot share: held-out chunks, the tokenizer, tasks, and where files go.
 
+    `tokenizer` is a `tokenizers.Tokenizer` for sizes that no model gives one, or None where there is no such size;
     `identity` is a hash of what models are measured on.
     """
 
     study: Study
     pilot: str
     chunks: pl.DataFrame
-    training_pages: pl.DataFrame
+    tokenizer: Any
     task_folders: Sequence[Path]
     token_folder: Path
     identity: str
@@ -184,8 +185,7 @@ def _tokenizer(setting: Setting, size: PilotSize, name: str) -> tuple[Any, Path 
 
         folder = _folder(study.path(study.pilot.tokenizer), "study field pilot.tokenizer")
         return AutoTokenizer.from_pretrained(folder, local_files_only=True), None
-    trained = train_tokenizer(setting.training_pages["text"], study.pilot.vocabulary)
-    return as_transformers(trained, context_tokens=size.context_tokens), None
+    return as_transformers(setting.tokenizer, context_tokens=size.context_tokens), None
 
 
 def _folder(path: Path, where: str) -> Path:

@@ -641,8 +641,8 @@ class Pilot(Section):
     sizes: dict[Slug, PilotSize] = Field(min_length=1, description="models to train, by name; several show a trend")
     tokenizer: Name | None = Field(
         default=None,
-        description="model folder whose tokenizer is used, relative to the study file; default: one is trained on the "
-        "training pages",
+        description="model folder whose tokenizer is used, relative to the study file; default: one is trained on "
+        "pages of the pool that are drawn for it alone",
     )
     vocabulary: int = Field(default=1024, ge=300, description="entries of the tokenizer that is trained")
     max_epochs: float = Field(default=4.0, gt=0, description="how often an arm's pages may be repeated to the budget")

@@ -47,12 +47,18 @@ def test_texts_named_for_a_target_whose_tasks_are_built_from_pages_are_not(folde
     assert prints(folder) == before
 
 
-def test_the_pool_is_an_input_of_the_controls(folder):
-    """They draw from all of it; an arm of the filter rests on what it selected."""
+@pytest.mark.parametrize(
+    ("tokenizer", "stale"),
+    [("tokenizer: model, ", {"positive", "negative"}), ("", {"uniform", "positive", "negative"})],
+)
+def test_the_pool_is_an_input_of_what_is_drawn_from_it(folder, tokenizer, stale):
+    """Of controls, and of every arm whose tokenizer is; else an arm of the filter rests on what it selected."""
+    pilot = PILOT.replace("pilot: {", "pilot: {" + tokenizer)
+    write_study(folder, arms=("uniform",), **{"policy:\n": pilot + "policy:\n"})
     before = prints(folder)
     edit_pages(folder, {"site5-1"})
     after = prints(folder)
-    assert {arm for arm in before if before[arm] != after[arm]} == {"positive", "negative"}
+    assert {arm for arm in before if before[arm] != after[arm]} == stale
 
 
 def test_an_edited_choice_is_another_plan_for_every_arm_and_what_was_measured_stays(folder):

@@ -15,20 +15,30 @@ PILOT = "pilot: {controls: [positive, negative], seeds: [0], sizes: {tiny: {}}}\
 
 @pytest.fixture
 def world(tmp_path) -> World:
-    write_source(tmp_path)
-    return make_world(tmp_path, write_study(tmp_path, arms=("uniform",), **{"policy:\n": PILOT + "policy:\n"}))
+    return piloted_world(tmp_path)
+
+
+def piloted_world(folder: Path) -> World:
+    """The world of a study with an arm, two controls and a pilot."""
+    write_source(folder)
+    return make_world(folder, write_study(folder, arms=("uniform",), **{"policy:\n": PILOT + "policy:\n"}))
+
+
+def source_of(world: World) -> Source:
+    """Where a pilot of the world reads from, after the source is scored as it is now."""
+    world.score(world.scoring(fingerprint=source_state(world.folder)))
+    return Source(study=world.study, lake=world.lake, digests=world.folder / "digests", retired=Retired())
 
 
 def pages_of(world: World, control: str) -> ArmPages:
-    """What a control trains on, after the source is scored as it is now."""
-    world.score(world.scoring(fingerprint=control_state(world.folder)))
-    source = Source(study=world.study, lake=world.lake, digests=world.folder / "digests", retired=Retired())
+    """What a control trains on."""
+    source = source_of(world)
     with drawn_pool(source, world.tables, world.folder / "pilot") as (pool, budget):
         (found,) = control_pages(source, control, pool, budget=budget, tables=world.tables)
     return found
 
 
-def control_state(folder: Path) -> str:
+def source_state(folder: Path) -> str:
     """A fingerprint of the source, so that what was edited is scored again."""
     return text_digest("".join(path.read_text() for path in sorted(folder.glob("part-*.jsonl")))).hex()
 

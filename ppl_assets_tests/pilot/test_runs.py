@@ -15,6 +15,7 @@ from ppl_assets.meter import Clock, total_time
 from ppl_assets.pilot.runs import ArmPages, Setting, grouped, run_arm
 from ppl_assets.schema import TABLES
 from ppl_assets.study import parse_study
+from ppl_assets.training.tokenizer import train_tokenizer
 from ppl_assets.warehouse import Lake
 from ppl_assets_tests.pilot.worlds import WORDS, digest_of, page_texts
 
@@ -83,7 +84,7 @@ def setting(tmp_path_factory) -> Setting:
         study=study,
         pilot="plan",
         chunks=pl.DataFrame(chunks, schema=TABLES["chunks"].polars_schema),
-        training_pages=pl.DataFrame({"text": list(page_texts(100).values())}),
+        tokenizer=train_tokenizer(page_texts(100).values(), 300),
         task_folders=[folder / "tasks"],
         token_folder=folder / "token_ids",
         identity="measured on this",
