@@ -374,7 +374,7 @@ _RECIPES = (
     Recipe(
         asset="imported_bpb",
         tables=("imported_bpb",),
-        code_version="1",
+        code_version="2",
         inputs=lambda workspace, _: [
             import_digest(workspace.study, workspace.settings, "bpb"),
             workspace.retired.patterns,
@@ -383,7 +383,7 @@ _RECIPES = (
     Recipe(
         asset="imported_scores",
         tables=("imported_scores",),
-        code_version="1",
+        code_version="2",
         inputs=lambda workspace, _: import_digest(workspace.study, workspace.settings, "scores"),
     ),
     Recipe(
@@ -445,7 +445,7 @@ _RECIPES = (
         inputs=_training,
         files=_checkpoint_folders,
     ),
-    Recipe(asset="model_registry", tables=("models",), code_version="1", inputs=_registered),
+    Recipe(asset="model_registry", tables=("models",), code_version="2", inputs=_registered),
     Recipe(
         asset="chunk_logliks",
         tables=("chunk_logliks",),

@@ -6,9 +6,8 @@ import polars as pl
 from ppl_assets.orchestration.instance import sync_partitions
 from ppl_assets.orchestration.step import Step, WorkspaceResource, asset_options
 from ppl_assets.registry import imports
+from ppl_assets.registry.lineage import LINEAGE
 from ppl_assets.registry.register import register
-
-_LINEAGE = ("slug", "family", "source", "revision")
 
 
 @dg.asset(**asset_options("imported_bpb", group="registry", kinds={"polars"}))
@@ -38,7 +37,10 @@ def model_registry(context: dg.AssetExecutionContext, workspace: WorkspaceResour
     step = Step(context, workspace)
     opened = step.workspace
     stored = [run for run in opened.runs() if opened.lake.exists("zoo_checkpoints", run)]
-    imported = pl.concat([opened.table(table).select(_LINEAGE) for table in ("imported_bpb", "imported_scores")])
+    imported = pl.concat(
+        opened.table(table).select(LINEAGE).with_columns(stated_by=pl.lit(table))
+        for table in ("imported_bpb", "imported_scores")
+    )
     models = register(
         opened.study,
         checkpoints=opened.lake.read_partitions("zoo_checkpoints", stored),

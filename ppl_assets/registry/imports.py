@@ -1,12 +1,13 @@
 """Losses and scores computed elsewhere: the files that the study names and those that ``ppl-assets import`` took in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
 from ppl_assets.errors import InputError
+from ppl_assets.registry.lineage import LINEAGE, check_lineage
 from ppl_assets.registry.matrices import read_bpb, read_scores
 from ppl_assets.retired import Retired, retired_in
 from ppl_assets.schema import TABLES, Table
@@ -62,9 +63,10 @@ def take_in(study: Study, settings: Settings, kind: Kind, path: Path) -> Path:
     rows = without_domains(rows.select(table.polars_schema.names()), retired_in(settings.retired_file))
     earlier = [file for file in import_files(study, settings, kind) if file.suffix == ".parquet"]
     copy = settings.imports / kind / f"{file_digest(path, settings.digests)[:32]}.parquet"
-    others = [pl.read_parquet(file) for file in earlier if file != copy and file.parent == copy.parent]
+    others = {file: pl.read_parquet(file) for file in earlier if file != copy and file.parent == copy.parent}
+    _check_lineage(others | {path: rows})
     # A copy from before a column was added lacks it.
-    _check_unique(pl.concat([*others, rows], how="diagonal"), table, str(path))
+    _check_unique(pl.concat([*others.values(), rows], how="diagonal"), table, str(path))
     replace_parquet(copy, rows)
     return copy
 
@@ -82,10 +84,19 @@ def _combined(
     files = import_files(study, settings, kind)
     if not files:
         return table.polars_schema.to_frame()
-    rows = pl.concat([read(path).select(table.polars_schema.names()) for path in files])
-    rows = without_domains(rows, retired_in(settings.retired_file)).unique(maintain_order=True)
+    retired = retired_in(settings.retired_file)
+    parts = {path: without_domains(read(path).select(table.polars_schema.names()), retired) for path in files}
+    _check_lineage(parts)
+    rows = pl.concat(parts.values()).unique(maintain_order=True)
     _check_unique(rows, table, ", ".join(path.name for path in files))
     return rows
+
+
+def _check_lineage(rows_of: Mapping[Path, pl.DataFrame]) -> None:
+    """Refuse files that mean two models by one slug."""
+    check_lineage(
+        pl.concat(rows.select(LINEAGE).with_columns(stated_by=pl.lit(str(path))) for path, rows in rows_of.items())
+    )
 
 
 def _check_unique(rows: pl.DataFrame, table: Table, where: str) -> None:

@@ -6,7 +6,6 @@ the same revision; the first by slug takes part, the others are kept with status
 the study's ``model_policy`` does not list takes no part either; it is kept with status ``denied``.
 """
 
-import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,12 +17,12 @@ from ppl_assets.errors import InputError
 from ppl_assets.model_files import check_files, count_parameters, weights_digest
 from ppl_assets.registry.hub import pinned_commit
 from ppl_assets.registry.identity import local_revision
+from ppl_assets.registry.lineage import are_different, check_lineage, stated_family
 from ppl_assets.schema import TABLES
 from ppl_assets.study import Study
 from ppl_assets.study.schema import Model, ModelPolicy
 
 IMPORTED = "imported"
-_DIGEST = re.compile(r"[0-9a-f]{64,}")
 ZOO = "zoo"
 
 
@@ -32,20 +31,24 @@ def register(study: Study, *, checkpoints: pl.DataFrame, imported: pl.DataFrame,
 
     Args:
         checkpoints: rows of ``zoo_checkpoints``.
-        imported: slug, family, source and revision of the models in imported matrices, in any number of rows.
+        imported: slug, family, source and revision of the models in imported matrices, and `stated_by`, what holds
+            the rows; any number of rows for each.
         cache: folder of remembered file digests.
 
     Raises:
         InputError: a local folder without weights, configuration or tokenizer (a checkpoint becomes ``unusable``
-            instead); a model said to be imported that no imported matrix holds.
+            instead); a model said to be imported that no imported matrix holds; imported rows of one slug that state
+            two revisions or families, or another revision than the registered one.
     """
     known = imported.unique(maintain_order=True)
     stated = [_listed(model, study, known, cache) for model in study.models]
     trained = [_trained(row) for row in checkpoints.iter_rows(named=True)]
     _check_revisions(stated + trained, known)
     named = {row["slug"] for row in stated + trained}
-    rest = [_imported(row) for row in known.unique("slug", keep="first", maintain_order=True).iter_rows(named=True)]
-    rows = stated + trained + [row for row in rest if row["slug"] not in named]
+    check_lineage(known, decided=named)
+    unnamed = known.filter(~pl.col("slug").is_in(named))
+    rest = [_imported(rows.to_dicts()) for _, rows in unnamed.group_by("slug", maintain_order=True)]
+    rows = stated + trained + rest
     denials = [_denial(row, study.model_policy) for row in rows]
     denied = [row | denial for row, denial in zip(rows, denials, strict=True) if denial]
     allowed = [row for row, denial in zip(rows, denials, strict=True) if not denial]
@@ -116,24 +119,31 @@ def _trained(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _imported(row: dict[str, Any]) -> dict[str, Any]:
+def _imported(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The row of a model that the study does not name, of what any of its imported rows states."""
+    families = [stated_family(row) for row in rows]
     return {
-        "slug": row["slug"],
-        "family": row["family"],
-        "run": row["slug"],
+        "slug": rows[0]["slug"],
+        "family": _first(families) or rows[0]["family"],
+        "run": rows[0]["slug"],
         "kind": "public",
-        "source": row["source"] or IMPORTED,
-        "revision": row["revision"],
+        "source": _first(row["source"] for row in rows) or IMPORTED,
+        "revision": _first(row["revision"] for row in rows),
     }
 
 
+def _first(values: Iterable[str | None]) -> str | None:
+    """The first that is stated."""
+    return next((value for value in values if value is not None), None)
+
+
 def _check_revisions(rows: list[dict[str, Any]], imported: pl.DataFrame) -> None:
-    """Refuse losses or scores of other weights than a model's: where both name theirs by a digest of one kind."""
+    """Refuse losses or scores of other weights than a model's."""
     by_slug = {row["slug"]: row.get("revision") for row in rows}
-    for slug, found in imported.select("slug", "revision").iter_rows():
+    for slug, found, where in imported.select("slug", "revision", "stated_by").iter_rows():
         own = by_slug.get(slug)
-        if own and found and own != found and len(own) == len(found) and _DIGEST.fullmatch(own + found):
-            raise InputError(f"model {slug!r}: imported rows are of revision {found}, expected {own} as registered")
+        if are_different(own, found):
+            raise InputError(f"model {slug!r}: {where} states revision {found}, expected {own} as registered")
 
 
 def _denial(row: dict[str, Any], policy: ModelPolicy | None) -> dict[str, str] | None:

@@ -9,7 +9,7 @@ from ppl_assets.orchestration.workspace import Workspace
 from ppl_assets.registry import imported_bpb, register, take_in
 from ppl_assets.schema import TABLES
 from ppl_assets.settings import Settings
-from ppl_assets.study import load_study
+from ppl_assets.study import load_study, parse_study
 
 NEEDLE = "a sentence that may not leave this site"
 REVISION = "0123456789abcdef" * 2
@@ -95,12 +95,29 @@ def test_losses_of_other_weights_than_the_registered_ones_are_refused(site, tmp_
     checkpoint = {"slug": "local", "family": "ours", "run": "r", "params": 1, "weights_digest": REVISION}
     defaults = {name: checkpoint.get(name) for name in TABLES["zoo_checkpoints"].polars_schema}
     same = pl.DataFrame([defaults], schema=TABLES["zoo_checkpoints"].polars_schema)
-    lineage = rows.select("slug", "family", "source", "revision")
+    lineage = rows.select("slug", "family", "source", "revision", stated_by=pl.lit("losses"))
     registered = register(study, checkpoints=same, imported=lineage, cache=tmp_path)
     assert registered["status"].to_list() == ["ready"]
     other = same.with_columns(weights_digest=pl.lit(REVISION[::-1]))
-    with pytest.raises(InputError, match=f"model 'local': imported rows are of revision {REVISION}, expected"):
+    with pytest.raises(InputError, match=f"model 'local': losses states revision {REVISION}, expected"):
         register(study, checkpoints=other, imported=lineage, cache=tmp_path)
+
+
+def test_two_sites_that_mean_two_models_by_one_slug_are_told_so_when_the_second_file_arrives(site, tmp_path):
+    rows = export_losses(site, tmp_path / "north.parquet").filter(pl.col("slug") == "local")
+    settings = elsewhere(tmp_path)
+    study = load_study(settings.study)
+    first = take_in(study, settings, "bpb", tmp_path / "north.parquet")
+    south = rows.with_columns("south-" + pl.col("domain"), revision=pl.lit(REVISION[::-1]))
+    south.write_parquet(tmp_path / "south.parquet")
+    message = f"{first} states the revision '{REVISION}' and {tmp_path / 'south.parquet'} '{REVISION[::-1]}', expected"
+    with pytest.raises(InputError, match=f"model 'local': {message} one model under one slug"):
+        take_in(study, settings, "bpb", tmp_path / "south.parquet")
+    assert imported_bpb(study, settings)["revision"].unique().to_list().count(REVISION[::-1]) == 0
+    # The same two as files of the study, which nobody took in one by one.
+    named = parse_study(STUDY + "imports: {bpb: [north.parquet, south.parquet]}\n", where="study", folder=tmp_path)
+    with pytest.raises(InputError, match=r"model 'local': .*north\.parquet states the revision .*south\.parquet"):
+        imported_bpb(named, Settings(state=tmp_path / "other", study=""))
 
 
 def test_nothing_to_export_and_a_file_of_another_kind_are_told(tmp_path):

@@ -14,7 +14,8 @@ from ppl_assets.schema import TABLES
 from ppl_assets.study import parse_study
 
 NO_CHECKPOINTS = TABLES["zoo_checkpoints"].polars_schema.to_frame()
-NOTHING_IMPORTED = TABLES["imported_bpb"].polars_schema.to_frame().select("slug", "family", "source", "revision")
+STATED = dict.fromkeys(("slug", "family", "source", "revision", "stated_by"), pl.String)
+NOTHING_IMPORTED = pl.DataFrame(schema=STATED)
 
 
 def write_model(folder: Path, values: tuple[float, ...] = (1.0, 2.0, 3.0)) -> Path:
@@ -38,6 +39,11 @@ def study_with(folder: Path, models: str):
 def registered(tmp_path: Path, models: str, imported: pl.DataFrame = NOTHING_IMPORTED) -> pl.DataFrame:
     study = study_with(tmp_path, models)
     return register(study, checkpoints=NO_CHECKPOINTS, imported=imported, cache=tmp_path / "digests")
+
+
+def stated(*rows: tuple[str | None, ...]) -> pl.DataFrame:
+    """Slug, family, source and revision as imported rows state them, the first by ``file-1``."""
+    return pl.DataFrame([(*row, f"file-{number}") for number, row in enumerate(rows, 1)], schema=STATED, orient="row")
 
 
 def test_a_local_model_carries_its_digest_size_and_lineage(tmp_path):
@@ -104,13 +110,44 @@ def test_what_the_study_trains_needs_no_licence(tmp_path):
 
 
 def test_an_imported_repository_under_two_families_takes_part_once(tmp_path):
-    imported = pl.DataFrame(
-        [("a-x", "x", "maker/a", None), ("a-y", "y", "maker/a", None), ("a-z", "z", "maker/a", "step1")],
-        schema=NOTHING_IMPORTED.schema,
-        orient="row",
-    )
+    imported = stated(("a-x", "x", "maker/a", None), ("a-y", "y", "maker/a", None), ("a-z", "z", "maker/a", "step1"))
     statuses = dict(registered(tmp_path, "", imported).select("slug", "status").iter_rows())
     assert statuses == {"a-x": "ready", "a-y": "duplicate", "a-z": "ready"}
+
+
+@pytest.mark.parametrize("revisions", [("a" * 64, "b" * 64), ("a" * 40, "b" * 7), ("step1", "step2")])
+def test_losses_of_one_revision_and_scores_of_another_are_refused_and_both_named(tmp_path, revisions):
+    one, other = (("m", "f", "maker/m", revision) for revision in revisions)
+    message = f"model 'm': file-2 states the revision '{revisions[0]}' and file-3 '{revisions[1]}', expected one model"
+    silent = ("m", "f", "maker/m", None)
+    with pytest.raises(InputError, match=message):
+        registered(tmp_path, "", stated(silent, one, other))
+    listing = "models: [{slug: m, family: f, source: imported}]\n"
+    with pytest.raises(InputError, match=message):
+        registered(tmp_path, listing, stated(silent, one, other))
+
+
+@pytest.mark.parametrize(
+    "revisions", [("a" * 40, "a" * 7), ("a" * 32, "b" * 64), ("a" * 32, "b" * 40), ("step1", "b" * 40), (None, "step1")]
+)
+def test_revisions_that_may_be_of_one_model_are_taken_together(tmp_path, revisions):
+    rows = registered(tmp_path, "", stated(*(("m", "f", "maker/m", revision) for revision in revisions)))
+    assert rows.select("slug", "revision").rows() == [("m", revisions[0] or "step1")]
+
+
+def test_two_families_of_one_slug_are_refused_unless_the_study_names_its_own(tmp_path):
+    imported = stated(("m", "one", None, None), ("m", "two", None, None))
+    with pytest.raises(InputError, match="model 'm': file-1 states the family 'one' and file-2 'two', expected one"):
+        registered(tmp_path, "", imported)
+    listing = "models: [{slug: m, family: three, source: imported}]\n"
+    assert registered(tmp_path, listing, imported)["family"].to_list() == ["three"]
+
+
+def test_a_family_that_one_file_states_counts_though_another_states_none(tmp_path):
+    # What the reader puts where a file has no column of families: the slug, or the maker.
+    imported = stated(("m", "m", None, None), ("m", "maker", "Maker/m", None), ("m", "recipe", None, "step1"))
+    (row,) = registered(tmp_path, "", imported).to_dicts()
+    assert (row["family"], row["source"], row["revision"]) == ("recipe", "Maker/m", "step1")
 
 
 def test_changed_weights_or_tokenizer_change_the_revision(tmp_path):
