@@ -146,7 +146,7 @@ def resume_shards(
 
     Args:
         folder: shards go to a folder below it, named after the hash of model, tokens and settings.
-        identity: what tells the model's weights from all others, such as their `weights_digest` and dtype.
+        identity: what tells the model from all others: a digest of weights, configuration and code, and the dtype.
     """
     from ppl_assets.warehouse import remove_abandoned  # what only scores needs no library of tables
 

@@ -68,6 +68,7 @@ def chunk_rows(
 
     Args:
         sample: texts of the study that the self-test is taken on.
+        scoring_digest: as in `known_rows`; shards of another one are not gone on from.
         token_budget, too_long, max_context: as in `score_texts`.
 
     Raises:
@@ -86,7 +87,8 @@ def chunk_rows(
             too_long=too_long,
             max_context=max_context,
         ),
-        identity=f"{weights_digest(loaded.folder)} {loaded.model.dtype}",
+        # The same weights under another configuration or other remote code are another model.
+        identity=f"{scoring_digest} {weights_digest(loaded.folder)} {loaded.model.dtype}",
         progress=_with_share_of_peak(progress, loaded.model),
     )
     scored = _frame(slug, distinct["text_digest"], scores, scoring_digest)

@@ -1,9 +1,14 @@
 """Rows of chunk_logliks: scored once per text, and known again whatever sample the text is in."""
 
+import json
+import shutil
+
 import polars as pl
 import pytest
+import transformers
 
 from ppl_assets.likelihood import LoadedModel, score_texts
+from ppl_assets.likelihood.loading import load_model
 from ppl_assets.likelihood.tables import chunk_rows, known_rows, self_test_sample
 from ppl_assets.warehouse import Lake
 from ppl_assets_tests.likelihood.tiny import byte_tokenizer, tiny_gpt2
@@ -20,16 +25,17 @@ def loaded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     model = tiny_gpt2()
     model.save_pretrained(folder)
+    transformers.PreTrainedTokenizerFast(tokenizer_object=byte_tokenizer()).save_pretrained(folder)
     return LoadedModel(model, byte_tokenizer(), folder)
 
 
 @pytest.fixture
 def score(loaded, tmp_path):
-    def rows_of(chunks: pl.DataFrame, digest: str = "as now") -> pl.DataFrame:
+    def rows_of(chunks: pl.DataFrame, digest: str = "as now", model: LoadedModel = loaded) -> pl.DataFrame:
         return chunk_rows(
             "tiny",
             chunks,
-            loaded,
+            model,
             sample=self_test_sample(chunks),
             scoring_digest=digest,
             token_folder=tmp_path / "tokens",
@@ -50,6 +56,20 @@ def test_rows_are_the_scores_of_the_texts_and_equal_texts_are_scored_once(loaded
     assert rows["nll"].to_numpy() == pytest.approx(expected.nll, rel=1e-6)
     assert rows["tokens"].to_list() == expected.tokens.tolist()
     assert rows.filter(pl.col("chunk_id").is_in(["page#3", "page#40", "page#41"]))["nll"].n_unique() == 1
+
+
+def test_shards_that_a_killed_run_left_are_not_those_of_the_same_weights_under_another_configuration(
+    loaded, score, tmp_path
+):
+    score(chunks_of(TEXTS), "before")
+    assert list((tmp_path / "shards").glob("*/*.npz"))
+    shutil.copytree(loaded.folder, tmp_path / "repaired")
+    config = tmp_path / "repaired" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"activation_function": "relu"}))
+    repaired = LoadedModel(load_model(tmp_path / "repaired").model, byte_tokenizer(), tmp_path / "repaired")
+    rows = score(chunks_of(TEXTS), "after", repaired).sort(pl.col("chunk_id").str.slice(5).cast(pl.Int64))
+    expected = score_texts(repaired.model, repaired.tokenizer, TEXTS)
+    assert rows["nll"].to_numpy() == pytest.approx(expected.nll, rel=1e-6)
 
 
 def test_a_text_that_was_scored_is_known_under_another_chunk_id_and_a_new_one_is_not(score, tmp_path):
