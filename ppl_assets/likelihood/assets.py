@@ -130,7 +130,7 @@ def _described(rows: pl.DataFrame, *, scored: int) -> dict[str, Any]:
 def domain_logliks(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """What each domain costs one model: sums over its chunks, and bits per byte."""
     step = Step(context, workspace)
-    rows = domain_rows(step.workspace.lake, step.key)
+    rows = domain_rows(step.workspace.lake, step.key, scored=step.workspace.scores_text(step.key))
     return step.publish({"domain_logliks": rows}, metadata={"dagster/column_lineage": _column_lineage()})
 
 

@@ -100,13 +100,17 @@ def self_test_sample(chunks: pl.DataFrame) -> list[str]:
     return chunks["text"].gather_every(max(1, chunks.height // _SELF_TEST_TEXTS)).to_list()
 
 
-def domain_rows(lake: Lake, slug: str) -> pl.DataFrame:
+def domain_rows(lake: Lake, slug: str, *, scored: bool) -> pl.DataFrame:
     """Rows of ``domain_logliks`` for one model: scored chunks summed by domain, and imported domains.
+
+    Args:
+        scored: whether the study scores the model; if not, chunks that are left from when it did are not read.
 
     Raises:
         InputError: the model has neither.
     """
-    rows = run_sql(lake, "domain_logliks", partitions={"chunk_logliks": [slug]}, parameters={"slug": slug})
+    partitions = {"chunk_logliks": [slug] if scored else []}
+    rows = run_sql(lake, "domain_logliks", partitions=partitions, parameters={"slug": slug})
     if rows.is_empty():
         raise InputError(f"model {slug!r}: no losses; expected scored chunks (chunk_logliks) or imported losses")
     return rows

@@ -4,6 +4,8 @@ The assets ``domain_logliks`` and ``benchmark_scores`` materialize an imported m
 each would only be slower.
 """
 
+from functools import partial
+
 import dagster as dg
 
 from ppl_assets.benchmarks.tables import imported_score_rows
@@ -11,7 +13,7 @@ from ppl_assets.likelihood.tables import domain_rows
 from ppl_assets.orchestration.provenance import fingerprint
 from ppl_assets.orchestration.step import WorkspaceResource
 
-_ROWS = {"domain_logliks": domain_rows, "benchmark_scores": imported_score_rows}
+_ROWS = {"domain_logliks": partial(domain_rows, scored=False), "benchmark_scores": imported_score_rows}
 
 
 class ImportedPartitions(dg.Config):

@@ -26,7 +26,7 @@ from ppl_assets.pilot.arms import named_texts
 from ppl_assets.pilot.comparison import CONTROLS
 from ppl_assets.pilot.preregistration import plan, plan_hash
 from ppl_assets.pilot.tokenizer import trains_tokenizer
-from ppl_assets.registry import identity, import_digest, local_revision, only_imported
+from ppl_assets.registry import identity, import_digest, local_revision
 from ppl_assets.schema import TABLES
 from ppl_assets.study.schema import checkpoint_slug
 from ppl_assets.warehouse import data_version, file_digest
@@ -212,7 +212,9 @@ def _task_folders(workspace: Workspace) -> list[list[tuple[str, str]]]:
 
 
 def _aggregated(workspace: Workspace, slug: str | None) -> Any:
-    scored = [_version(workspace, "chunk_logliks", slug), _version(workspace, "chunks")]
+    scored = None
+    if workspace.scores_text(str(slug)):
+        scored = [_version(workspace, "chunk_logliks", slug), _version(workspace, "chunks")]
     return [scored, _rows_of(workspace, "imported_bpb", slug)]
 
 
@@ -452,7 +454,7 @@ _RECIPES = (
         partitioned_by="model",
         code_version=_SCORING_CODE,
         applies=_has_corpus,
-        takes_model=lambda workspace, slug: not only_imported(workspace.study, slug),
+        takes_model=Workspace.scores_text,
         inputs=_scored,
     ),
     Recipe(

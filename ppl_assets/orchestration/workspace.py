@@ -6,7 +6,7 @@ from functools import cached_property
 import polars as pl
 
 from ppl_assets.errors import InputError
-from ppl_assets.registry import identity
+from ppl_assets.registry import identity, only_imported
 from ppl_assets.retired import Retired, retired_in
 from ppl_assets.schema import TABLES
 from ppl_assets.settings import Settings
@@ -92,9 +92,15 @@ class Workspace:
         part = f"intact:{self.lake.path(table, partition)}"
         return bool(remembered(part, stamp, cache, lambda: self.lake.verify(table, partition)))
 
+    def scores_text(self, slug: str) -> bool:
+        """Whether the study has text and the model's weights; what it scored while it had both counts no more."""
+        return self.study.corpus is not None and not only_imported(self.study, slug)
+
     def present(self, table: str) -> list[str]:
-        """Registered models that have a part of a table partitioned by model, undamaged."""
+        """Registered models that have a part of a table partitioned by model, undamaged and of the study as it is."""
         stored = set(self.lake.partitions(table))
+        if table == "chunk_logliks":
+            stored = {slug for slug in stored if self.scores_text(slug)}
         return [slug for slug in self.slugs() if slug in stored and self.intact(table, slug)]
 
     def missing(self, table: str) -> list[str]:

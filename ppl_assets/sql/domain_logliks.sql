@@ -3,7 +3,7 @@
 -- fsum adds with error compensation, so that the order of rows cannot show in the last digits.
 -- A chunk counts where it has a number for all of its bytes: in windows where it is too long for the model's context, but
 -- not where the tokenizer lost text.
--- A domain scored here wins over the same domain imported.
+-- A domain scored here wins over the same domain imported. Of a model that is imported only, no chunk is passed.
 WITH usable AS (
     SELECT * FROM chunk_logliks WHERE slug = $slug AND nll IS NOT NULL AND status IN ('ok', 'empty', 'too_long')
 ),
