@@ -26,7 +26,7 @@ from ppl_assets.pilot.arms import named_texts
 from ppl_assets.pilot.comparison import CONTROLS
 from ppl_assets.pilot.preregistration import plan, plan_hash
 from ppl_assets.pilot.tokenizer import trains_tokenizer
-from ppl_assets.registry import identity, import_digest, local_revision
+from ppl_assets.registry import ZOO, identity, import_digest, local_revision
 from ppl_assets.schema import TABLES
 from ppl_assets.study.schema import checkpoint_slug
 from ppl_assets.warehouse import data_version, file_digest
@@ -154,8 +154,12 @@ def _rows_of(workspace: Workspace, table: str, slug: str | None) -> str | None:
 
 
 def _identity(workspace: Workspace, slug: str | None) -> dict[str, Any]:
-    """What makes a registered model the model it is."""
-    return identity(workspace.model(str(slug)))
+    """What makes a registered model the model it is.
+
+    A checkpoint of the pool is known by its weights, which are the same whatever context its configuration states.
+    """
+    model, zoo = workspace.model(str(slug)), workspace.study.zoo
+    return identity(model) | ({"context_tokens": zoo.context_tokens} if zoo and model["source"] == ZOO else {})
 
 
 def _training(workspace: Workspace, run: str | None) -> Any:
@@ -286,6 +290,7 @@ def page_scoring(workspace: Workspace, methods: Sequence[tuple[str, str]]) -> st
     study = workspace.study
     assert study.corpus is not None
     corpus = study.corpus.model_dump(mode="json", exclude={"source": {"paths"}})
+    corpus["reference_tokenizer"] = _reference_tokenizer(workspace)
     return canonical_hash([_PAGE_CODE, corpus, study.policy, study.seed, workspace.retired.patterns, methods])
 
 
@@ -361,7 +366,21 @@ def _published(workspace: Workspace) -> dict[str, Any]:
 def _text(workspace: Workspace) -> dict[str, Any] | None:
     """What the study says of its text; what it expects of the source's size decides nothing."""
     corpus = workspace.study.corpus
-    return corpus.model_dump(mode="json", exclude={"expected"}) if corpus else None
+    if corpus is None:
+        return None
+    return corpus.model_dump(mode="json", exclude={"expected"}) | {
+        "reference_tokenizer": _reference_tokenizer(workspace)
+    }
+
+
+def _reference_tokenizer(workspace: Workspace) -> dict[str, Any]:
+    """What the study says of its unit of tokens; of a file the content instead of the name."""
+    study = workspace.study
+    assert study.corpus is not None
+    unit = study.corpus.reference_tokenizer
+    path = study.path(unit.file) if unit.file else None
+    content = file_digest(path, workspace.settings.digests) if path and path.is_file() else None
+    return unit.model_dump(mode="json") | {"file": content}
 
 
 def _has_corpus(workspace: Workspace) -> bool:
@@ -420,7 +439,7 @@ _RECIPES = (
         applies=_has_corpus,
         inputs=lambda workspace, _: [
             workspace.study.corpus.chunk_tokens if workspace.study.corpus else None,
-            workspace.study.corpus.reference_tokenizer if workspace.study.corpus else None,
+            _reference_tokenizer(workspace),
             _version(workspace, "pages", "scoring"),
         ],
     ),

@@ -1,4 +1,4 @@
-"""Where a model's losses come from changes in the study: the result is that of a state folder that knew nothing else."""
+"""A study says anew where losses come from: the result is that of a state folder that knew nothing else."""
 
 import shutil
 from collections.abc import Iterator
