@@ -4,16 +4,22 @@ The assets ``domain_logliks`` and ``benchmark_scores`` materialize an imported m
 each would only be slower.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import dagster as dg
+import polars as pl
 
 from ppl_assets.benchmarks.tables import imported_score_rows
 from ppl_assets.likelihood.tables import domain_rows
 from ppl_assets.orchestration.provenance import fingerprint
 from ppl_assets.orchestration.step import WorkspaceResource
+from ppl_assets.warehouse import Lake
 
-_ROWS = {"domain_logliks": partial(domain_rows, scored=False), "benchmark_scores": imported_score_rows}
+_ROWS: dict[str, Callable[[Lake, str], pl.DataFrame]] = {
+    "domain_logliks": partial(domain_rows, scored=False),
+    "benchmark_scores": imported_score_rows,
+}
 
 
 class ImportedPartitions(dg.Config):
