@@ -5,7 +5,7 @@ import polars as pl
 
 from ppl_assets.benchmarks.build import build_task
 from ppl_assets.benchmarks.evaluate import check_scores, evaluate, load
-from ppl_assets.benchmarks.tables import imported_score_rows, tasks_to_run
+from ppl_assets.benchmarks.tables import imported_score_rows, merged_scores, tasks_to_run
 from ppl_assets.hardware import claimed_device
 from ppl_assets.likelihood.cost import counted_tokens, forward_flops_per_token
 from ppl_assets.orchestration.executors import GPU_OPTIONS
@@ -41,9 +41,8 @@ def benchmark_scores(context: dg.AssetExecutionContext, workspace: WorkspaceReso
     with claimed_device() as device:
         scores, tokens, flops_per_token = _evaluated(step, tasks, device=device)
     check_scores(scores, study.targets)
-    evaluated = scores.select(pl.lit(step.key).alias("slug"), "task", "metric", "value", "stderr", "samples")
     return step.publish(
-        {"benchmark_scores": pl.concat([imported, evaluated])},
+        {"benchmark_scores": merged_scores(imported, step.key, scores)},
         tokens=tokens,
         flops=flops_per_token * tokens,
         device=device,

@@ -25,7 +25,16 @@ def tasks_to_run(targets: Iterable[Target], imported: pl.DataFrame) -> list[str]
     return sorted({task.task for target in targets for task in target.tasks if (task.task, task.metric) not in known})
 
 
+def merged_scores(imported: pl.DataFrame, slug: str, evaluated: pl.DataFrame) -> pl.DataFrame:
+    """Rows of ``benchmark_scores`` for one model: what was imported, and of what `evaluate` reports all other metrics.
+
+    A task of which one metric was imported is evaluated as a whole where a target uses another one.
+    """
+    others = evaluated.join(imported, on=("task", "metric"), how="anti", maintain_order="left")
+    return pl.concat([imported, others.with_columns(slug=pl.lit(slug)).select(_SCORE_COLUMNS)])
+
+
 def task_folder_digest(folder: Path, cache: Path) -> list[tuple[str, str]]:
-    """Names and digests of a task folder's files."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return [(str(file.relative_to(folder)), file_digest(file, cache)) for file in files]
+    """Names and digests of a task folder's files; what Python leaves beside an imported helper is none of them."""
+    names = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    return [(str(name), file_digest(folder / name, cache)) for name in names if "__pycache__" not in name.parts]
