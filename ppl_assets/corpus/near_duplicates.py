@@ -1,5 +1,9 @@
 """Near duplicates: pages whose sets of word 5-grams have at least a given Jaccard similarity.
 
+A word is a run of letters and digits, except in the scripts that put no space between words (Chinese, Japanese, Thai,
+Lao, Khmer, Burmese): each of their characters is one. A run there is a sentence, and an edit of one character would
+make five of a few n-grams other ones.
+
 Candidates come from MinHash signatures in locality-sensitive buckets (Broder 1997; Leskovec, Rajaraman, Ullman, "Mining
 of Massive Datasets", chapter 3), and each is checked against the true similarity, so none is dropped by chance. A pair
 is missed with the probability (1 - s^r)^b for similarity s, b bands and r rows.
@@ -11,7 +15,16 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-_WORDS = re.compile(r"\w+")
+# Letters and vowel or tone signs of the scripts without spaces, and not their digits and punctuation.
+_UNSPACED = (
+    "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
+    "\u3041-\u3096\u3099\u309a\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # kana
+    "\u0e01-\u0e3a\u0e40-\u0e4e"  # Thai
+    "\u0e81-\u0ebd\u0ec0-\u0ece\u0edc-\u0edf"  # Lao
+    "\u1780-\u17d3\u17d7\u17dc\u17dd"  # Khmer
+    "\u1000-\u103f\u1050-\u108f\u109a-\u109d\ua9e0-\ua9ef\ua9fa-\ua9fe\uaa60-\uaa76\uaa7a-\uaa7f"  # Burmese
+)
+_WORDS = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 _SHINGLE_WORDS = 5
 _PERMUTATIONS = 128
 # Rows per band are the most for which a pair at the threshold is missed with at most this probability.

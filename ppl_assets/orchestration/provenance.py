@@ -423,7 +423,7 @@ _RECIPES = (
     Recipe(
         asset="corpus_pages",
         tables=("pages", "near_duplicates"),
-        code_version="1",
+        code_version="2",
         applies=_has_corpus,
         inputs=lambda workspace, _: [
             _text(workspace),
@@ -546,7 +546,7 @@ _RECIPES = (
     Recipe(
         asset="page_filter",
         tables=("page_filters", "filter_metrics", "filter_ngrams"),
-        code_version="3",
+        code_version="4",
         applies=lambda workspace: workspace.study.filter is not None,
         inputs=_filtered,
         files=lambda workspace, _: filter_files(workspace.settings.filters, workspace.table("page_filters")),

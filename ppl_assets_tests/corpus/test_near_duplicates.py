@@ -100,3 +100,39 @@ def test_only_case_and_punctuation_apart_is_the_same_and_texts_without_words_are
 @pytest.mark.parametrize("threshold", [0.01, 0.3, 1.0])
 def test_any_threshold_finds_equal_sets(threshold):
     assert near_duplicates(["a b c d e f g", "A b c d e f g!"], threshold) == [(1, 0, 1.0)]
+
+
+UNSPACED = {
+    "Chinese": "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生",
+    "Japanese": "いろはにほへとちりぬるをわかよたれそつねならむアイウエオカキクケコサシスセソ日本語々",
+    "Thai": "กขคฆงจฉชซญฎฏฐฑฒณดตถทธนบปผฝพฟภมยรลวศษสหอฮะาิีึืุูเแโใไ่้",
+    "Lao": "ກຂຄງຈສຊຍດຕຖທນບປຜຝພຟມຢຣລວຫອຮະາິີຶືຸູເແໂໃໄ່້",
+    "Khmer": "កខគឃងចឆជឈញដឋឌឍណតថទធនបផពភមយរលវសហឡអាិីឹឺុូួើ្",
+    "Burmese": "ကခဂဃငစဆဇဈညဋဌဍဎဏတထဒဓနပဖဗဘမယရလဝသဟဠအါာိီုူေဲ်ြ",
+}
+
+
+@pytest.mark.parametrize("letters", UNSPACED.values(), ids=UNSPACED)
+def test_text_without_spaces_between_words_is_compared_by_its_characters(letters):
+    rng = np.random.default_rng(0)
+    page = rng.choice(list(letters), 400).tolist()
+    edited = list(page)
+    edited[40::80] = ["x"] * 5
+    characters = [{tuple(text[start : start + 5]) for start in range(396)} for text in (page, edited)]
+    alike = len(characters[0] & characters[1]) / len(characters[0] | characters[1])
+    # Sentences of 20, the only places at which such text is cut otherwise: nearly all differ from the edited ones'.
+    texts = ["。".join("".join(text[start : start + 20]) for start in range(0, 400, 20)) for text in (page, edited)]
+    assert 0.8 < alike < 0.95
+    assert near_duplicates(texts, 0.8) == [(1, 0, pytest.approx(alike))]
+    assert near_duplicates([texts[0], "".join(rng.choice(list(letters), 400))], 0.3) == []
+
+
+def test_in_a_mixed_run_each_part_is_cut_as_its_script_is():
+    assert shingles("Die GPT2模型abc很好 5G").tolist() == shingles("die gpt2 模 型 ABC 很 好 5g").tolist()
+    assert len(shingles("gpt2模型abc很好")) == 2
+
+
+def test_text_of_other_scripts_has_the_hashes_that_it_always_had():
+    # Computed before scripts were told apart.
+    hashes = [5944316374613832578, 16037533698831125761, 16786750252472804074, 18210698211445253162]
+    assert shingles("Ein naïver Ωmega-Test: 한국어 단어, привет_мир 123").tolist() == hashes
