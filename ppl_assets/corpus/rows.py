@@ -57,7 +57,7 @@ def file_pages(source: Files, study: Study, *, part: str | None = None) -> Itera
     for name, path in source_files(source, study):
         if part not in (None, name):
             continue
-        for number, row in read(path, columns_of(source)):
+        for number, row in read(path, source):
             yield _page(source, row, f"{name}:{number}", f"{path}, {unit} {number}")
 
 
@@ -85,11 +85,15 @@ def _dataset_rows(source: HuggingFaceDataset, study: Study, where: str) -> Itera
         raise InputError(f"{where}, after row {row}: cannot be read: {error}") from error
 
 
-def columns_of(source: PageColumns) -> list[str]:
-    """The columns that a study names, text first; of a name with dots its first part, which holds the rest."""
+def named_in(source: PageColumns) -> list[str]:
+    """What a study names as its columns, text first."""
     optional = (source.id, source.domain, source.url, source.language, source.license, source.maker, source.group)
-    named = [source.text, *(column for column in optional if column is not None)]
-    return list(dict.fromkeys(column.partition(".")[0] for column in named))
+    return [source.text, *(column for column in optional if column is not None)]
+
+
+def columns_of(source: PageColumns) -> list[str]:
+    """The columns that are read, text first; of a name with dots its first part, which holds the rest."""
+    return list(dict.fromkeys(name.partition(".")[0] for name in named_in(source)))
 
 
 @lru_cache(maxsize=1)
@@ -190,7 +194,7 @@ def _with_columns(rows: Iterator[tuple[int, Row]], columns: list[str], where: st
         raise _missing_column(where, min(missing), list(present))
 
 
-def _parquet_rows(path: Path, columns: list[str]) -> Iterator[tuple[int, Row]]:
+def _parquet_rows(path: Path, source: PageColumns) -> Iterator[tuple[int, Row]]:
     """Rows of a Parquet file, numbered from 1, a batch at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -199,8 +203,8 @@ def _parquet_rows(path: Path, columns: list[str]) -> Iterator[tuple[int, Row]]:
     try:
         # Both options are needed to read column chunks in pieces: a row group may be as large as the file.
         with pq.ParquetFile(path, buffer_size=_PARQUET_BUFFER_BYTES, pre_buffer=False) as file:
-            _check_parquet_columns(path, file.schema_arrow, columns)
-            for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS, columns=columns):
+            _check_parquet_columns(path, file.schema_arrow, source)
+            for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS, columns=columns_of(source)):
                 for values in _parquet_values(batch, path, row):
                     row += 1
                     yield row, values
@@ -222,29 +226,39 @@ def _parquet_values(batch: Any, path: Path, before: int) -> list[Row]:
         raise
 
 
-def _check_parquet_columns(path: Path, schema: Any, columns: list[str]) -> None:
+def _check_parquet_columns(path: Path, schema: Any, source: PageColumns) -> None:
     """Refuse a Parquet file without the columns, or whose columns hold no text."""
     import pyarrow as pa
 
-    for column in columns:
-        if column not in schema.names:
-            raise _missing_column(str(path), column, schema.names)
-        dtype = schema.field(column).type
-        dtype = dtype.value_type if pa.types.is_dictionary(dtype) else dtype
+    for name in named_in(source):
+        dtype = _parquet_type(path, schema, name)
         is_text = pa.types.is_string(dtype) or pa.types.is_large_string(dtype) or pa.types.is_string_view(dtype)
-        is_key = column != columns[0] and pa.types.is_integer(dtype)
+        is_key = name != source.text and pa.types.is_integer(dtype)
         if not (is_text or is_key or pa.types.is_null(dtype)):
-            raise InputError(f"{path}: column {column!r} is {dtype}, expected text")
+            raise InputError(f"{path}: column {name!r} is {dtype}, expected text")
 
 
-def _jsonl_rows(path: Path, columns: list[str]) -> Iterator[tuple[int, Row]]:
+def _parquet_type(path: Path, fields: Any, name: str) -> Any:
+    """The type of a column; behind a dot, of a field of the struct in it. Of JSON in a column, that of the column."""
+    import pyarrow as pa
+
+    head, _, rest = name.partition(".")
+    present = [field.name for field in fields]
+    if head not in present:
+        raise _missing_column(str(path), head, present)
+    dtype = fields.field(head).type
+    dtype = dtype.value_type if pa.types.is_dictionary(dtype) else dtype
+    return _parquet_type(path, dtype, rest) if rest and pa.types.is_struct(dtype) else dtype
+
+
+def _jsonl_rows(path: Path, source: PageColumns) -> Iterator[tuple[int, Row]]:
     """Objects of a JSONL file with their line numbers from 1; blank lines are passed over."""
     rows = (
         (number, _json_object(line, f"{path}, line {number}"))
         for number, line in enumerate(_lines(path), start=1)
         if line.strip()
     )
-    return _with_columns(rows, columns, str(path))
+    return _with_columns(rows, columns_of(source), str(path))
 
 
 def _json_object(line: bytes, where: str) -> Row:

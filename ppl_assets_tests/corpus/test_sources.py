@@ -54,6 +54,21 @@ def test_every_column_of_a_parquet_file_arrives(tmp_path, dictionary):
     assert list(read_pages(make_study(tmp_path, parquet("pages.parquet", **COLUMNS)))) == PAGES
 
 
+def test_keys_of_structs_and_of_json_in_a_parquet_column_are_read_as_the_study_names_them(tmp_path):
+    rows = [
+        {"meta": {"text": f"text {row}", "from": {"site": "a.org", "number": row}}, "more": json.dumps({"lang": "en"})}
+        for row in range(3)
+    ]
+    rows.append({"meta": None, "more": None})
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+    named = {"text": "meta.text", "domain": "meta.from.site", "id": "meta.from.number", "language": "more.lang"}
+    *pages, rejection = read_pages(make_study(tmp_path, parquet("x.parquet", **named)))
+    assert [(page.page_id, page.domain, page.text, page.language) for page in pages] == [
+        (str(row), "a.org", f"text {row}", "en") for row in range(3)
+    ]
+    assert rejection.reason == "no_domain"
+
+
 def test_parquet_that_polars_wrote_is_read_in_batches_without_losing_a_row(tmp_path):
     frame = pl.DataFrame({"text": [f"text {row}" for row in range(2500)], "site": ["a.org"] * 2500})
     frame.write_parquet(tmp_path / "many.parquet", row_group_size=700)
@@ -231,6 +246,15 @@ BAD_INPUT = {
         r"'text' \(did you mean 'te",
     ),
     "a Parquet of numbers": (lambda f: parquet_of(f, {"text": [1], "site": ["a"]}), r"column 'text' is int64"),
+    "a Parquet struct": (lambda f: parquet_of(f, {"text": [{"a": "t"}], "site": ["a"]}), r"column 'text' is struct"),
+    "a Parquet struct without the key": (
+        lambda f: parquet_of(f, {"meta": [{"txt": "t"}], "site": ["a"]}) | {"text": "meta.text"},
+        r"no column 'text' \(did you mean 'txt'",
+    ),
+    "a Parquet struct of numbers": (
+        lambda f: parquet_of(f, {"meta": [{"text": 1}], "site": ["a"]}) | {"text": "meta.text"},
+        r"column 'meta.text' is int64, expected text",
+    ),
     "a Parquet of real domains": (lambda f: parquet_of(f, {"text": ["t"], "site": [1.5]}), r"column 'site' is double"),
 }
 
