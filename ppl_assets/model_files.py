@@ -12,7 +12,7 @@ from typing import Any
 
 from ppl_assets.errors import InputError
 
-WEIGHTS_INDEX = "model.safetensors.index.json"
+WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -38,11 +38,7 @@ def check_files(folder: Path, *, allow_pickle: bool = False) -> None:
     if not files and not (pickles and allow_pickle):
         found = f"only pickled weights ({', '.join(pickles)})" if pickles else "no weights"
         raise InputError(f"{folder}: found {found}, expected *.safetensors")
-    index = folder / WEIGHTS_INDEX
-    named = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else set()
-    missing = sorted(named - {file.name for file in files})
-    if missing:
-        raise InputError(f"{folder}: found no {', '.join(missing)}, expected by {WEIGHTS_INDEX}")
+    _shards(folder)
     for file in files:
         _read_header(file)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
@@ -58,7 +54,7 @@ def weights_digest(folder: Path) -> str:
     Raises:
         InputError: no safetensors, or a truncated file.
     """
-    files = sorted(folder.glob("*.safetensors"))
+    files = _loaded_files(folder)
     if not files:
         raise InputError(f"{folder}: found no *.safetensors, expected the weights of a model")
     entries = sorted(entry for file in files for entry in _tensor_digests(file))
@@ -67,8 +63,29 @@ def weights_digest(folder: Path) -> str:
 
 def count_parameters(folder: Path) -> int:
     """Parameters in a folder's weights, by their headers alone; tied weights count once."""
-    headers = (_read_header(file)[0] for file in folder.glob("*.safetensors"))
+    headers = (_read_header(file)[0] for file in _loaded_files(folder))
     return sum(math.prod(tensor["shape"]) for header in headers for tensor in header.values())
+
+
+def _loaded_files(folder: Path) -> list[Path]:
+    """The safetensors that transformers loads, not a second copy beside them; all where it knows none of the names."""
+    whole = folder / WEIGHTS
+    return [whole] if whole.is_file() else _shards(folder) or sorted(folder.glob("*.safetensors"))
+
+
+def _shards(folder: Path) -> list[Path]:
+    """The files that the index of weights names; none where there is no index."""
+    index = folder / WEIGHTS_INDEX
+    if not index.is_file():
+        return []
+    try:
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # cut off, or no index
+        raise InputError(f"{index}: found no index of weights ({error!r}); download it again") from error
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise InputError(f"{folder}: found no {', '.join(missing)}, expected by {WEIGHTS_INDEX}")
+    return [folder / name for name in names]
 
 
 def _tensor_digests(file: Path) -> list[tuple[str, str, list[int], str]]:

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from ppl_assets.errors import InputError
-from ppl_assets.model_files import check_files, weights_digest
+from ppl_assets.model_files import check_files, count_parameters, weights_digest
 from ppl_assets.registry import local_revision, only_imported, register
 from ppl_assets.schema import TABLES
 from ppl_assets.study import parse_study
@@ -172,6 +172,27 @@ def test_a_folder_that_lacks_a_part_is_refused_by_name(tmp_path, missing, messag
     (write_model(tmp_path / "m") / missing).unlink()
     with pytest.raises(InputError, match=message):
         registered(tmp_path, "models: [{slug: m, family: f, source: m}]\n")
+
+
+@pytest.mark.parametrize("content", ['{"weight_map": {"a"', "[]", '{"weight_map": 1}', "{}"])
+def test_an_index_of_weights_that_is_cut_off_or_none_is_refused_by_name(tmp_path, content):
+    index = write_model(tmp_path / "m") / "model.safetensors.index.json"
+    index.write_text(content)
+    with pytest.raises(InputError, match=r"model 'm': .*index.json: found no index of weights .*download it again"):
+        registered(tmp_path, "models: [{slug: m, family: f, source: m}]\n")
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_second_copy_of_the_weights_beside_those_that_are_loaded_does_not_count(tmp_path, sharded):
+    folder = write_model(tmp_path / "m")
+    whole = folder / "model.safetensors"
+    expected = weights_digest(folder)
+    (folder / "consolidated.safetensors").write_bytes(whole.read_bytes())
+    if sharded:
+        whole.rename(folder / "model-00001-of-00001.safetensors")
+        index = {"weight_map": {"w": "model-00001-of-00001.safetensors"}}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert (count_parameters(folder), weights_digest(folder)) == (3, expected)
 
 
 @pytest.mark.parametrize("size", [4, 30, -1])
