@@ -36,6 +36,8 @@ _REVISION = re.compile(r"^(?P<source>[^/]+/.+)_(?P<revision>step\d+|[0-9a-f]{40}
 _LINEAGE = ("source", "revision")
 # Columns of names that a long file may have and leave empty.
 _STATED = (*_LINEAGE, "fingerprint")
+# What may stand beside a value, and the least that it can be; a null is not stated.
+_LEAST = {"stderr": 0, "nll": 0, "samples": 1, "tokens": 1, "bytes": 1}
 _COUNTS = {"samples", "tokens", "bytes"}
 # Files come from strangers: a small one may unpack to more than memory holds. 10,000 domains of 1,000 models take less.
 _MOST_BYTES, _MOST_COLUMNS = 1 << 31, 10_000
@@ -58,7 +60,8 @@ def read_scores(path: Path, metrics: Mapping[str, str] | None = None) -> pl.Data
 
     Raises:
         InputError: the file is missing, unreadable, truncated or not UTF-8; a column is missing; a model, or a task and
-            metric of it, stands twice; a value is missing, not a number or not finite.
+            metric of it, stands twice; a value is missing, not a number or not finite; a standard error or a number of
+            samples cannot be one.
     """
     table = _read(path)
     if _is_wide(table):
@@ -76,7 +79,8 @@ def read_bpb(path: Path) -> pl.DataFrame:
 
     Raises:
         InputError: the file is missing, unreadable, truncated or not UTF-8; a column is missing; a model or domain
-            stands twice; a value is missing, not a number, not finite or negative.
+            stands twice; a value is missing, not a number, not finite or negative; nats, tokens or bytes cannot be what
+            they say.
     """
     table = _read(path)
     if _is_wide(table):
@@ -243,8 +247,9 @@ def _long(
     rows = table.select(labels).with_columns(
         _numbers(table[name], path, may_be_empty=name in optional) for name in present
     )
-    for name in _COUNTS & set(present):
-        _check_whole(rows[name], path)
+    for name in optional:
+        if name in present:
+            _check_stated(rows[name], path)
     return rows.join(_long_models(rows, key, path), on=key, how="left", maintain_order="left")
 
 
@@ -318,12 +323,17 @@ def _numbers(column: pl.Series, path: Path, *, may_be_empty: bool = False) -> pl
     return numbers
 
 
-def _check_whole(column: pl.Series, path: Path) -> None:
-    """Refuse counts with a fraction."""
-    wrong = (column != column.round()).fill_null(False).arg_true()
+def _check_stated(column: pl.Series, path: Path) -> None:
+    """Refuse what is not finite or less than it can be, and counts with a fraction or past what an integer holds."""
+    least, is_count = _LEAST[column.name], column.name in _COUNTS
+    valid = column.is_finite() & (column >= least)
+    if is_count:
+        valid &= (column == column.round()) & (column < 2.0**63)
+    wrong = (~valid).fill_null(False).arg_true()
     if wrong.len():
         where = f"{path}, row {wrong[0] + 1}, column {column.name!r}"
-        raise InputError(f"{where}: found {column[wrong[0]]}, expected a whole number")
+        expected = f"a {'whole' if is_count else 'finite'} number of at least {least}"
+        raise InputError(f"{where}: found {column[wrong[0]]}, expected {expected}")
 
 
 def _finish(rows: pl.DataFrame, path: Path, table: str, *, value: str, minimum: float) -> pl.DataFrame:

@@ -141,6 +141,15 @@ BAD_SCORES = [
     ("slug,task,metric,value\na,t,acc,1\nb,t,acc,\n", "row 2, column 'value': found '', expected a number"),
     ("slug,task,metric,value\na,t,acc,nan\n", "model 'a', task 't', metric 'acc': found value nan, expected a finite"),
     ("slug,task,metric,value\na,t,acc,inf\n", "model 'a', task 't', metric 'acc': found value inf, expected a finite"),
+    (
+        "slug,task,metric,value,stderr\na,t,acc,1,inf\n",
+        "row 1, column 'stderr': found inf, expected a finite",
+    ),
+    (
+        "slug,task,metric,value,stderr\na,t,acc,1,-0.1\n",
+        "column 'stderr': found -0.1, expected a finite number of",
+    ),
+    ("slug,task,metric,value,samples\na,t,acc,1,-5\n", "'samples': found -5.0, expected a whole number of at least 1"),
     ("slug,task,metric,value\nA/b,t,acc,1\n", "slug 'A/b' is not valid"),
     ("slug,task,metric,value\n,t,acc,1\n", "row 1: column 'slug' is empty"),
     ("slug,task,metric,value\na, ,acc,1\n", "row 1: column 'task' is empty"),
@@ -181,6 +190,12 @@ def test_a_bad_score_file_is_refused_with_place_found_and_expected(tmp_path: Pat
         ("slug,domain,bpb\na,x,1\na,x,1\n", "model 'a', domain 'x' stands more than once"),
         ("slug,domain,bpb,tokens\na,x,1,many\n", "row 1, column 'tokens': found 'many', expected a number"),
         ("slug,domain,bpb,bytes\na,x,1,2.5\n", "row 1, column 'bytes': found 2.5, expected a whole number"),
+        ("slug,domain,bpb,nll\na,x,1,nan\n", "row 1, column 'nll': found nan, expected a finite number of at least 0"),
+        ("slug,domain,bpb,nll\na,x,1,-1\n", "column 'nll': found -1.0, expected a finite number of at least 0"),
+        ("slug,domain,bpb,tokens\na,x,1,-5\n", "column 'tokens': found -5.0, expected a whole number of at least 1"),
+        ("slug,domain,bpb,tokens\na,x,1,nan\n", "column 'tokens': found nan, expected a whole number"),
+        ("slug,domain,bpb,tokens\na,x,1,1e300\n", "column 'tokens': found 1e+300, expected a whole number"),
+        ("slug,domain,bpb,bytes\na,x,1,0\n", "column 'bytes': found 0.0, expected a whole number of at least 1"),
         ("id,\"('f', 'm')\"\nx,1\nx,2\n", "domain 'x' stands in rows [1, 2], expected once"),
     ],
 )
