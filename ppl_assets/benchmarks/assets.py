@@ -16,7 +16,7 @@ from ppl_assets.registry import model_source, only_imported
 
 @dg.asset(**asset_options("benchmark_tasks", group="benchmarks", kinds={"yaml"}), deps=["corpus_pages"])
 def benchmark_tasks(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
-    """The lm-eval tasks built from held-out pages: YAML and JSONL, free of training and scoring text."""
+    """The lm-eval tasks built from held-out pages: YAML and JSONL, free of sampled training and scoring text."""
     step = Step(context, workspace)
     study, settings = step.workspace.study, step.workspace.settings
     pages = step.workspace.lake.read_partitions("pages", SPLITS)

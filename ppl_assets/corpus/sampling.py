@@ -1,7 +1,8 @@
 """Sampled pages with their texts: a second pass over the source, and near duplicates removed within and across splits.
 
-Only sampled pages are compared: whether the rest of the source holds near duplicates is not known, and does not matter
-to what is trained on, scored and tested.
+Only sampled pages are compared, which is all that the pool is trained on, scored and tested with. Whether the rest of
+the source holds near duplicates of them is not known: a selection takes pages from all of it, and among them may be
+some that nearly repeat a benchmark page.
 """
 
 from collections.abc import Iterable
