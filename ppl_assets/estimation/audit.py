@@ -41,8 +41,8 @@ def audit_rows(
         not_read: of each target, the tasks with which no page could be compared.
     """
     frames = []
-    for name, target in targets.items():
-        influence = family_influence(evidence, scores, name=name, target=target, estimator=estimator)
+    for name in targets:
+        influence = family_influence(evidence, scores, name=name, targets=targets, estimator=estimator)
         columns = _families(influence)
         if pages.pages:
             own = _scored_here(for_target(evidence, errors, name), pages)

@@ -133,6 +133,21 @@ def errors_by_target(
     return pl.concat(frames.values())
 
 
+def errors_of(
+    name: str, targets: Mapping[str, Target], scores: pl.DataFrame, evidence: Evidence, *, minimum_models: int
+) -> pl.DataFrame:
+    """Rows of ``benchmark_errors`` of target `name` alone, among `targets`: as `errors_by_target` makes them.
+
+    Raises:
+        InputError: as `errors_by_target`, also for a target that `name` is a contrast to.
+    """
+    # A contrast is taken to what the other targets are before any contrast of their own.
+    others = {other: targets[other].model_copy(update={"contrast_to": ()}) for other in targets[name].contrast_to}
+    needed = {name: targets[name], **others}
+    errors = errors_by_target(needed, scores, evidence, minimum_models=minimum_models, missing=())
+    return errors.filter(pl.col("target") == name)
+
+
 def error_matrix(errors: pl.DataFrame, targets: Sequence[str]) -> tuple[list[str], np.ndarray]:
     """Slugs of the rows of ``benchmark_errors``, sorted, and their errors: models x `targets`, NaN where missing."""
     slugs = sorted(set(errors["slug"]))

@@ -5,7 +5,7 @@ their scores (an error of several tasks is standardised over the models that it 
 what the estimate would have been. Axes: F families left out, D domains.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ import polars as pl
 from ppl_assets.errors import InputError
 from ppl_assets.estimation import rank_correlation
 from ppl_assets.estimation.domain_scores import point_estimate
-from ppl_assets.estimation.evidence import Evidence, errors_by_target, for_target
+from ppl_assets.estimation.evidence import Evidence, errors_of, for_target
 from ppl_assets.estimation.scores import Estimator
 from ppl_assets.study.schema import Target
 
@@ -62,19 +62,19 @@ def without_family(evidence: Evidence, family: str) -> Evidence:
 
 
 def family_influence(
-    evidence: Evidence, scores: pl.DataFrame, *, name: str, target: Target, estimator: str
+    evidence: Evidence, scores: pl.DataFrame, *, name: str, targets: Mapping[str, Target], estimator: str
 ) -> Influence:
     """Estimates for one target with and without each family.
 
     Args:
         evidence: losses of all models.
         scores: rows of ``benchmark_scores``.
-        name, target: the target and what the study says of it.
+        name, targets: the target, and what the study says of it and of those that it is a contrast to.
         estimator: the study's.
     """
-    full = _with_errors(evidence, scores, name, target)
+    full = _with_errors(evidence, scores, name, targets)
     families = tuple(sorted(set(full.families)))
-    left_out = [_left_out(evidence, family, scores, name, target, estimator) for family in families]
+    left_out = [_left_out(evidence, family, scores, name, targets, estimator) for family in families]
     return Influence(
         domains=evidence.domains,
         families=families,
@@ -84,19 +84,19 @@ def family_influence(
 
 
 def _left_out(
-    evidence: Evidence, family: str, scores: pl.DataFrame, name: str, target: Target, estimator: str
+    evidence: Evidence, family: str, scores: pl.DataFrame, name: str, targets: Mapping[str, Target], estimator: str
 ) -> np.ndarray:
     """Estimates without a family; NaN where what is left has none (too few models, or a task that no longer varies)."""
     try:
-        return estimate_of(_with_errors(without_family(evidence, family), scores, name, target), estimator)
+        return estimate_of(_with_errors(without_family(evidence, family), scores, name, targets), estimator)
     except InputError:
         return np.full(len(evidence.domains), np.nan)
 
 
-def _with_errors(evidence: Evidence, scores: pl.DataFrame, name: str, target: Target) -> Evidence:
+def _with_errors(evidence: Evidence, scores: pl.DataFrame, name: str, targets: Mapping[str, Target]) -> Evidence:
     """The evidence of a target, its errors made from the scores of these models; whatever their orientation."""
-    as_it_is = target.model_copy(update={"allow_reversed": True})
-    errors = errors_by_target({name: as_it_is}, scores, evidence, minimum_models=_MINIMUM_MODELS, missing=())
+    as_they_are = {each: target.model_copy(update={"allow_reversed": True}) for each, target in targets.items()}
+    errors = errors_of(name, as_they_are, scores, evidence, minimum_models=_MINIMUM_MODELS)
     return for_target(evidence, errors, name)
 
 

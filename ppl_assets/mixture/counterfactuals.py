@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from ppl_assets.errors import InputError
-from ppl_assets.estimation.evidence import errors_by_target, loss_evidence
+from ppl_assets.estimation.evidence import errors_of, loss_evidence
 from ppl_assets.estimation.tables import estimate_rows, gate_rows
 from ppl_assets.mixture.tables import mixture_tables
 from ppl_assets.study import Study, schema
@@ -76,13 +76,8 @@ def without_family(grounds: Grounds, family: str, target: str) -> Grounds:
     models = grounds.models.filter(pl.col("family") != family)
     losses = grounds.domain_logliks.join(models.select("slug"), on="slug", how="semi")
     evidence = loss_evidence(models, grounds.domains, losses)
-    errors = errors_by_target(
-        {target: study.targets[target]},
-        grounds.benchmark_scores,
-        evidence,
-        minimum_models=study.estimation.minimum_models,
-        missing=(),
-    )
+    minimum_models = study.estimation.minimum_models
+    errors = errors_of(target, study.targets, grounds.benchmark_scores, evidence, minimum_models=minimum_models)
     estimates = estimate_rows(
         evidence,
         errors,

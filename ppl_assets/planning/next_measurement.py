@@ -97,7 +97,7 @@ def variance_parts(
     That of models is NaN where they are so few that none of their families can be left out.
     """
     estimator = study.estimation.estimator
-    influence = family_influence(evidence, scores, name=target, target=study.targets[target], estimator=estimator)
+    influence = family_influence(evidence, scores, name=target, targets=study.targets, estimator=estimator)
     left_out = _contrasts(influence.left_out_FD)
     page_stderr = audits.filter(pl.col("target") == target)["page_stderr"].drop_nulls().to_numpy()
     return {

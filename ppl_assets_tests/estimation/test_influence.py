@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 
 from ppl_assets.errors import InputError
 from ppl_assets.estimation.evidence import Evidence
@@ -44,7 +44,7 @@ def target_of(*tasks: str) -> Target:
 def test_an_estimate_without_a_family_is_scipys_over_the_other_models(evidence):
     error = np.random.default_rng(4).normal(size=len(FAMILIES))
     found = family_influence(
-        evidence, scores_of(evidence, t=error), name="t", target=target_of("t"), estimator="spearmanr"
+        evidence, scores_of(evidence, t=error), name="t", targets={"t": target_of("t")}, estimator="spearmanr"
     )
     assert found.families == ("a", "b", "c", "d")
     for row, family in enumerate(found.families):
@@ -61,12 +61,32 @@ def test_errors_of_several_tasks_are_standardised_over_the_models_that_are_left(
     one, two = rng.normal(size=(2, len(FAMILIES)))
     one[0] = 50.0
     found = family_influence(
-        evidence, scores_of(evidence, one=one, two=two), name="t", target=target_of("one", "two"), estimator="spearmanr"
+        evidence,
+        scores_of(evidence, one=one, two=two),
+        name="t",
+        targets={"t": target_of("one", "two")},
+        estimator="spearmanr",
     )
     kept = np.array([family != "a" for family in FAMILIES])
     standard = [(task[kept] - task[kept].mean()) / task[kept].std() for task in (one, two)]
     expected = spearmanr(evidence.bpb_MD[kept, 1], sum(standard)).statistic
     assert found.left_out_FD[0, 1] == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_contrast_without_a_family_is_what_the_other_models_ranks_leave(evidence):
+    """`t` less `u`, which is a contrast to `t` in its turn: taken out of `t` is what `u` was before."""
+    tasks = dict(zip("tu", np.random.default_rng(9).normal(size=(2, len(FAMILIES))), strict=True))
+    targets = {
+        name: target_of(name).model_copy(update={"contrast_to": other})
+        for name, other in {"t": ("u",), "u": ("t",)}.items()
+    }
+    found = family_influence(evidence, scores_of(evidence, **tasks), name="t", targets=targets, estimator="spearmanr")
+    for row, family in enumerate(found.families):
+        kept = [index for index, name in enumerate(FAMILIES) if name != family]
+        t, u = (rankdata(tasks[name][kept]) - (len(kept) + 1) / 2 for name in "tu")
+        left = t - (t @ u) / (u @ u) * u
+        by_hand = [spearmanr(evidence.bpb_MD[kept, column], left).statistic for column in range(3)]
+        assert found.left_out_FD[row] == pytest.approx(by_hand, abs=1e-12)
 
 
 def test_where_nothing_can_be_estimated_without_a_family_no_family_is_called_the_strongest(evidence):
@@ -77,7 +97,7 @@ def test_where_nothing_can_be_estimated_without_a_family_no_family_is_called_the
         evidence,
         scores_of(evidence, one=constant, two=other),
         name="t",
-        target=target_of("one", "two"),
+        targets={"t": target_of("one", "two")},
         estimator="spearmanr",
     )
     assert np.isnan(found.left_out_FD[0]).all()

@@ -24,11 +24,11 @@ def workspace(folder):
     return _run(folder, "state")
 
 
-def _run(folder, state, study="study.yaml") -> Workspace:
+def _run(folder, state, study="study.yaml", *, assets=("pretraining_mixture",)) -> Workspace:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("DAGSTER_HOME", raising=False)
         settings = Settings(state=folder / state, study=str(folder / study))
-        assert [outcome.error for outcome in run(settings, ["pretraining_mixture"]) if outcome.error] == []
+        assert [outcome.error for outcome in run(settings, [*assets]) if outcome.error] == []
         return Workspace(settings)
 
 
@@ -46,21 +46,46 @@ def test_the_same_grounds_give_the_same_decision(workspace, target):
     assert again(decide_again(grounds(workspace), target)) == decisions_of(workspace, target)
 
 
-def test_without_a_family_it_is_the_decision_of_a_study_that_never_had_it(workspace, folder):
+def _never_had(folder, family: str, study="study.yaml") -> Workspace:
+    """The study's mixtures had no model of the family ever been imported."""
     for name in ("bpb", "scores"):
-        rows = pl.read_csv(folder / f"{name}.csv").filter(pl.col("family") != "family-2")
+        rows = pl.read_csv(folder / f"{name}.csv").filter(pl.col("family") != family)
         rows.write_csv(folder / f"{name}-without.csv")
-    text = (folder / "study.yaml").read_text()
-    (folder / "without.yaml").write_text(
-        text.replace("name: imported", "name: without")
+    text = (folder / study).read_text()
+    (folder / f"without-{study}").write_text(
+        text.replace("name: ", "name: without-")
         .replace("[bpb.csv]", "[bpb-without.csv]")
         .replace("[scores.csv]", "[scores-without.csv]")
     )
-    never = _run(folder, "without", "without.yaml")
+    return _run(folder, f"without-{study}.state", f"without-{study}")
+
+
+def test_without_a_family_it_is_the_decision_of_a_study_that_never_had_it(workspace, folder):
+    never = _never_had(folder, "family-2")
     found = decide_again(without_family(grounds(workspace), "family-2", "sums"), "sums")
     assert again(found) == decisions_of(never, "sums")
     verdict = never.table("signal_gate").filter(pl.col("target") == "sums")["verdict"].item()
     assert {one.verdict for one in found.values()} == {verdict}
+
+
+def test_a_contrast_is_audited_and_decided_again_without_a_family(folder):
+    """Its errors are made from those of another target too, also where only it is asked for."""
+    plain = "  verse: {tasks: [{task: verse, metric: acc, kind: accuracy}]"
+    text = (folder / "study.yaml").read_text()
+    (folder / "contrast.yaml").write_text(
+        text.replace("name: imported", "name: contrast").replace(plain, f"{plain}, contrast_to: [sums]")
+    )
+    workspace = _run(
+        folder, "contrast", "contrast.yaml", assets=("pretraining_mixture", "domain_audits", "next_measurements")
+    )
+    estimates = workspace.table("correlation_estimates").filter(target="verse", estimator="gls").sort("domain")
+    audits = workspace.table("domain_audits").filter(target="verse").sort("domain")
+    # Sums over models in another order.
+    assert audits["estimate"].to_list() == pytest.approx(estimates["estimate"].to_list(), abs=1e-12)
+    assert audits["estimate_without_it"].is_not_null().all()
+    assert set(workspace.table("next_measurements")["target"]) == {"sums", "verse"}
+    found = decide_again(without_family(grounds(workspace), "family-2", "verse"), "verse")
+    assert again(found) == decisions_of(_never_had(folder, "family-2", "contrast.yaml"), "verse")
 
 
 def test_other_epochs_are_those_of_a_study_that_states_them(workspace, folder):
