@@ -15,7 +15,7 @@ from itertools import takewhile
 import numpy as np
 import polars as pl
 
-from ppl_assets.estimation.evidence import Evidence, error_matrix, for_target
+from ppl_assets.estimation.evidence import Evidence, error_matrix, with_errors
 from ppl_assets.estimation.independence import effective_models, gain_of_candidate
 from ppl_assets.estimation.probe_design import propose_probes
 from ppl_assets.estimation.targets import SAME, target_correlations
@@ -50,7 +50,7 @@ def candidate_rows(evidence: Evidence, errors: pl.DataFrame, targets: Iterable[s
     """Rows of ``candidate_gains``: effective models that one more model of each family, or of a new one, would add."""
     rows = []
     for target in targets:
-        own = for_target(evidence, errors, target)
+        own = with_errors(evidence, errors, target)
         for family in [*sorted(set(own.families)), NEW_FAMILY]:
             gain = gain_of_candidate(own.error_M, families=own.families, candidate=family)
             rows.append({"target": target, "family": family, "models": own.families.count(family), "gain": gain})
@@ -95,7 +95,7 @@ def _reasons(evidence: Evidence, errors: pl.DataFrame, targets: Sequence[str]) -
         for target, other, rho in alike.select("target", "other", "rho").iter_rows()
     ]
     for target in targets:
-        own = for_target(evidence, errors, target)
+        own = with_errors(evidence, errors, target)
         effective = effective_models(own.error_M, families=own.families)
         if effective < FEW_MODELS:
             reasons.append(f"{target} rests on {effective:.0f} independent models, fewer than {FEW_MODELS}")

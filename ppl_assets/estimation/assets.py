@@ -63,6 +63,7 @@ def correlation_estimates(context: dg.AssetExecutionContext, workspace: Workspac
         with_pages(evidence, pages),
         errors,
         targets=study.targets,
+        minimum_models=study.estimation.minimum_models,
         estimator=study.estimation.estimator,
         seed=study.seed,
         replicates=study.estimation.replicates,
@@ -73,6 +74,7 @@ def correlation_estimates(context: dg.AssetExecutionContext, workspace: Workspac
         evidence,
         errors,
         targets=study.targets,
+        minimum_models=study.estimation.minimum_models,
         estimator=study.estimation.estimator,
         top_share=study.mixture.top_share,
     )
@@ -89,8 +91,9 @@ def signal_gate(context: dg.AssetExecutionContext, workspace: WorkspaceResource)
     step = Step(context, workspace)
     opened, study = step.workspace, step.workspace.study
     evidence, errors, targets = _losses(opened), opened.table("benchmark_errors"), [*study.targets]
+    minimum_models = study.estimation.minimum_models
     tables = {
-        "signal_gate": gate_rows(evidence, errors, targets=targets, seed=study.seed),
+        "signal_gate": gate_rows(evidence, errors, targets=targets, minimum_models=minimum_models, seed=study.seed),
         "target_pairs": pair_rows(errors, targets),
         "candidate_gains": candidate_rows(evidence, errors, targets),
         "probe_proposals": proposal_rows(evidence, errors, targets, zoo=study.zoo, seed=study.seed),
@@ -114,7 +117,11 @@ def rank_prediction(context: dg.AssetExecutionContext, workspace: WorkspaceResou
     step = Step(context, workspace)
     opened, study = step.workspace, step.workspace.study
     rows = prediction_rows(
-        _losses(opened), opened.table("benchmark_errors"), targets=study.targets, top_share=study.mixture.top_share
+        _losses(opened),
+        opened.table("benchmark_errors"),
+        targets=study.targets,
+        minimum_models=study.estimation.minimum_models,
+        top_share=study.mixture.top_share,
     )
     return step.publish({"rank_prediction": rows})
 
@@ -139,6 +146,7 @@ def domain_audits(context: dg.AssetExecutionContext, workspace: WorkspaceResourc
         opened.table("benchmark_errors"),
         opened.by_model("benchmark_scores"),
         targets=study.targets,
+        minimum_models=study.estimation.minimum_models,
         estimator=study.estimation.estimator,
         pages=pages,
         overlaps=overlaps,

@@ -6,13 +6,13 @@ tasks. Pages are those that were sampled for scoring: what the rest of a domain 
 hundred bytes is a noisy observation, so that agreement well below 1 is usual; domains are to be compared by it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
-from ppl_assets.estimation.evidence import Evidence, for_target
+from ppl_assets.estimation.evidence import Evidence, for_target, with_errors
 from ppl_assets.estimation.influence import Influence, estimate_of, family_influence
 from ppl_assets.likelihood.page_losses import PageLosses
 from ppl_assets.schema import TABLES
@@ -27,12 +27,13 @@ def audit_rows(
     scores: pl.DataFrame,
     *,
     targets: Mapping[str, Target],
+    minimum_models: int,
     estimator: str,
     pages: PageLosses,
     overlaps: Mapping[str, np.ndarray],
     not_read: Mapping[str, list[str]],
 ) -> pl.DataFrame:
-    """Rows of ``domain_audits``.
+    """Rows of ``domain_audits``: of a domain with losses of too few models, nothing but that there is none.
 
     Args:
         evidence, errors, scores: losses of all models, rows of ``benchmark_errors`` and of ``benchmark_scores``.
@@ -42,23 +43,32 @@ def audit_rows(
     """
     frames = []
     for name in targets:
-        influence = family_influence(evidence, scores, name=name, targets=targets, estimator=estimator)
+        influence = family_influence(
+            evidence, scores, name=name, targets=targets, minimum_models=minimum_models, estimator=estimator
+        )
         columns = _families(influence)
         if pages.pages:
-            own = _scored_here(for_target(evidence, errors, name), pages)
+            own = _scored_here(for_target(evidence, errors, name, minimum_models=minimum_models), pages)
             columns |= _pages(own, pages, estimator) | _overlap(own, pages, overlaps[name], estimator)
         unread = ", ".join(not_read[name]) or None
-        fixed = {"target": name, "domain": evidence.domains, "tasks_not_read": unread}
+        fixed = {"target": name, "domain": influence.domains, "tasks_not_read": unread}
         known = {column: (columns | fixed).get(column) for column in _SCHEMA}
-        frames.append(pl.DataFrame(known, schema_overrides=_SCHEMA, strict=False))
+        audited = pl.DataFrame(known, schema_overrides=_SCHEMA, strict=False)
+        frames.append(_every_domain(audited, name, evidence.domains))
     return pl.concat(frames).with_columns(pl.col(pl.Float64).fill_nan(None))
+
+
+def _every_domain(audited: pl.DataFrame, target: str, domains: Sequence[str]) -> pl.DataFrame:
+    """The same with a row for every domain, in their order."""
+    every = pl.DataFrame({"target": target, "domain": domains})
+    return every.join(audited.drop("target"), on="domain", how="left", maintain_order="left").select(audited.columns)
 
 
 def page_estimates(
     evidence: Evidence, errors: pl.DataFrame, target: str, *, pages: PageLosses, estimator: str
 ) -> dict[str, float]:
     """The estimate of each scored page by itself; NaN where it has none."""
-    estimate_P = _of_pages(_scored_here(for_target(evidence, errors, target), pages), pages, estimator)
+    estimate_P = _of_pages(_scored_here(with_errors(evidence, errors, target), pages), pages, estimator)
     return dict(zip(pages.pages, estimate_P.tolist(), strict=True))
 
 

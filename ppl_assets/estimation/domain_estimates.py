@@ -88,7 +88,8 @@ def estimate_domains(
     """Estimates with their uncertainty for every domain and one target.
 
     Args:
-        bpb_MD: bits per byte, models x domains; NaN where not measured.
+        bpb_MD: bits per byte, models x domains; NaN where not measured. A domain of fewer than 3 models has no
+            estimate, and one of a few more one that chance can make as high as any: leave out those of too few.
         error_M: the target's error per model, lower is better, finite.
         families: the family of each model; at least two. Resampling draws families, never models.
         domains: keys of the domains, used in the answer and in messages.
@@ -116,7 +117,10 @@ def estimate_domains(
     family_M = family_index(families, len(x_MD))
     rng = np.random.default_rng(seed)
     row_order = canonical_order(x_MD, y_M, family_M)
-    x_MD, y_M, family_M = x_MD[row_order], y_M[row_order], family_M[row_order]
+    models_D = (~np.isnan(x_MD)).sum(axis=0)
+    # Over two models any correlation is 1 or -1: such a domain counts as one that no model has.
+    x_MD = np.where(models_D < MIN_MODELS, np.nan, x_MD)[row_order]
+    y_M, family_M = y_M[row_order], family_M[row_order]
     size_M = None if params is None else log_size(params, len(row_order))[row_order]
     point = _point_estimates(x_MD, y_M, family_M, size_M, estimator)
     bootstrap, halves, jackknife = (
@@ -133,6 +137,7 @@ def estimate_domains(
         domains=tuple(domains) if domains is not None else tuple(str(d) for d in range(x_MD.shape[1])),
         q_value=benjamini_hochberg(point["p_value"]),
         selection_probability=_selection_probability(halves, top_share),
+        models=models_D,
         shrunken=_shrunken(point["estimate"], left_out_DF, groups),
         **point,
         **_intervals(point["estimate"], bootstrap, left_out_DF, paged, level, family_M),
@@ -172,7 +177,6 @@ def _point_estimates(
         blocks.append(
             {
                 "p_value": better_than_pool(x, y_M, pool_M, family_M),
-                "models": (~np.isnan(x)).sum(axis=0),
                 "given_size": _given_size(x, y_M, size_M),
                 "given_mean_loss": given(x, y_M, pool_M),
                 "within_family": within,

@@ -8,6 +8,7 @@ x D.
 import numpy as np
 
 from ppl_assets.estimation.gls_correlation import compare, likeness, precision, target_scores
+from ppl_assets.estimation.inputs import MIN_MODELS
 from ppl_assets.estimation.rank_correlation import centred_ranks, target_ranks
 from ppl_assets.estimation.scores import Estimator, Score, column_scores
 
@@ -22,12 +23,14 @@ def centred_scores(x_MD: np.ndarray, score: Score = "spearman") -> np.ndarray:
 
 
 def point_estimate(x_MD: np.ndarray, y_M: np.ndarray, estimator: Estimator) -> np.ndarray:
-    """The estimate of every column for one target; NaN, without a warning, where undefined."""
+    """The estimate of every column for one target; NaN, without a warning, where undefined or of two models."""
     blocks = (np.ascontiguousarray(x_MD[:, start : start + BLOCK]) for start in range(0, x_MD.shape[1], BLOCK))
     if estimator != "gls":
-        return np.concatenate([cosine(centred_scores(x, estimator), ranks_of_target(x, y_M)) for x in blocks])
-    y_TM, metric_MM = target_scores(y_M[None]), precision(likeness([x_MD]), np.ones(len(x_MD)))
-    return np.concatenate([compare(x, y_TM, ~np.isnan(x), metric_MM).correlation_TD[0] for x in blocks])
+        found = [cosine(centred_scores(x, estimator), ranks_of_target(x, y_M)) for x in blocks]
+    else:
+        y_TM, metric_MM = target_scores(y_M[None]), precision(likeness([x_MD]), np.ones(len(x_MD)))
+        found = [compare(x, y_TM, ~np.isnan(x), metric_MM).correlation_TD[0] for x in blocks]
+    return np.where((~np.isnan(x_MD)).sum(axis=0) < MIN_MODELS, np.nan, np.concatenate(found))
 
 
 def ranks_of_target(x_MD: np.ndarray, y_M: np.ndarray) -> np.ndarray:

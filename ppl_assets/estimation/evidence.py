@@ -1,7 +1,7 @@
 """From tables to matrices: the losses and errors of the models that have both.
 
 Axes: M models, D domains. A loss that is missing stays NaN; a model without an error on a target leaves that target
-alone.
+alone, and so does a domain that too few of its models have a loss on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from ppl_assets.errors import InputError
+from ppl_assets.estimation.inputs import MIN_FAMILIES
 from ppl_assets.estimation.page_sampling import SampledPages
 from ppl_assets.estimation.targets import check_orientation, contrast_target, target_errors
 from ppl_assets.likelihood.page_losses import PageLosses
@@ -57,7 +58,42 @@ def loss_evidence(models: pl.DataFrame, domains: pl.DataFrame, losses: pl.DataFr
     )
 
 
-def for_target(evidence: Evidence, errors: pl.DataFrame, target: str) -> Evidence:
+def for_target(evidence: Evidence, errors: pl.DataFrame, target: str, *, minimum_models: int) -> Evidence:
+    """The models that have an error on `target`, with it, and the domains that they can judge.
+
+    Those are the domains on which at least `minimum_models` of them, of two families or more, have a loss. The
+    correlation over two models is 1 or -1 whatever they are, and of one family's models nothing shows how far off it
+    is: such domains would win every choice and decide what the gate says of the others.
+
+    Raises:
+        InputError: there is no such domain.
+    """
+    own = with_errors(evidence, errors, target)
+    present_MD, family_M = ~np.isnan(own.bpb_MD), np.array(own.families)
+    families_D = sum(present_MD[family_M == family].any(axis=0).astype(int) for family in set(own.families))
+    count_D = present_MD.sum(axis=0)
+    columns = np.flatnonzero((count_D >= minimum_models) & (families_D >= MIN_FAMILIES))
+    if not len(columns):
+        raise InputError(
+            f"target {target!r}: no domain has losses of at least {minimum_models} models of {MIN_FAMILIES} families "
+            f"that have an error (study field estimation.minimum_models); found at most {count_D.max()} models"
+        )
+    return on_domains(own, columns)
+
+
+def on_domains(evidence: Evidence, columns: np.ndarray) -> Evidence:
+    """The same for some of the domains, by ascending column."""
+    pages = evidence.pages.of_domains(columns) if evidence.pages else None
+    return replace(
+        evidence,
+        domains=tuple(evidence.domains[column] for column in columns),
+        groups=tuple(evidence.groups[column] for column in columns),
+        bpb_MD=evidence.bpb_MD[:, columns],
+        pages=pages if pages and len(pages.domain_P) else None,
+    )
+
+
+def with_errors(evidence: Evidence, errors: pl.DataFrame, target: str) -> Evidence:
     """The models that have an error on `target`, with it; errors are rows of ``benchmark_errors``."""
     known = dict(errors.filter(pl.col("target") == target).select("slug", "error").iter_rows())
     rows = [index for index, slug in enumerate(evidence.slugs) if slug in known]
@@ -102,7 +138,7 @@ def errors_by_target(
     Args:
         scores: rows of ``benchmark_scores``.
         evidence: losses, for the check that errors rise with them.
-        minimum_models: fewer models with a loss and an error are refused.
+        minimum_models: fewer models with a loss and an error are refused, in all and on every domain.
         missing: models without scores or losses, named where too few are left.
 
     A contrast's error is in centred ranks; whether it rises with losses is asked of what it was before.
@@ -124,8 +160,8 @@ def errors_by_target(
         rows = pl.DataFrame({"slug": evidence.slugs, "target": name, "error": found.error, "tasks": found.tasks})
         frames[name] = _enough(rows.filter(pl.col("error").is_not_nan()), name, minimum_models, missing)
         if not target.allow_reversed:
-            with_errors = for_target(evidence, frames[name], name)
-            check_orientation(with_errors.bpb_MD, with_errors.error_M, target=name)
+            own = for_target(evidence, frames[name], name, minimum_models=minimum_models)
+            check_orientation(own.bpb_MD, own.error_M, target=name)
     raw = pl.concat(frames.values())
     for name, target in targets.items():
         if target.contrast_to:

@@ -5,6 +5,7 @@ their scores (an error of several tasks is standardised over the models that it 
 what the estimate would have been. Axes: F families left out, D domains.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,19 +15,21 @@ import polars as pl
 from ppl_assets.errors import InputError
 from ppl_assets.estimation import rank_correlation
 from ppl_assets.estimation.domain_scores import point_estimate
-from ppl_assets.estimation.evidence import Evidence, errors_of, for_target
+from ppl_assets.estimation.evidence import Evidence, errors_of, for_target, on_domains
+from ppl_assets.estimation.inputs import MIN_MODELS
 from ppl_assets.estimation.scores import Estimator
 from ppl_assets.study.schema import Target
 
-# Fewer models than this have no rank correlation worth the name; the study's own minimum is for its decisions.
-_MINIMUM_MODELS = 3
 # Estimators that inference (intervals, q-values, stability) is made for, as the room names their scores.
 WITH_INFERENCE: dict[str, Estimator] = {"gls": "gls", "gumbel": "gumbel", "spearmanr": "spearman"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Influence:
-    """`estimate_D` over all models, and `left_out_FD` without each of `families`; NaN where there is none."""
+    """`estimate_D` over all models, and `left_out_FD` without each of `families`; NaN where there is none.
+
+    `domains` are those that have an estimate over all models.
+    """
 
     domains: tuple[str, ...]
     families: tuple[str, ...]
@@ -62,7 +65,13 @@ def without_family(evidence: Evidence, family: str) -> Evidence:
 
 
 def family_influence(
-    evidence: Evidence, scores: pl.DataFrame, *, name: str, targets: Mapping[str, Target], estimator: str
+    evidence: Evidence,
+    scores: pl.DataFrame,
+    *,
+    name: str,
+    targets: Mapping[str, Target],
+    minimum_models: int,
+    estimator: str,
 ) -> Influence:
     """Estimates for one target with and without each family.
 
@@ -70,13 +79,14 @@ def family_influence(
         evidence: losses of all models.
         scores: rows of ``benchmark_scores``.
         name, targets: the target, and what the study says of it and of those that it is a contrast to.
-        estimator: the study's.
+        minimum_models, estimator: the study's.
     """
-    full = _with_errors(evidence, scores, name, targets)
+    full = _with_errors(evidence, scores, name, targets, minimum_models)
     families = tuple(sorted(set(full.families)))
-    left_out = [_left_out(evidence, family, scores, name, targets, estimator) for family in families]
+    compared = on_domains(evidence, np.flatnonzero(np.isin(evidence.domains, full.domains)))
+    left_out = [_left_out(compared, family, scores, name, targets, estimator) for family in families]
     return Influence(
-        domains=evidence.domains,
+        domains=full.domains,
         families=families,
         estimate_D=estimate_of(full, estimator),
         left_out_FD=np.stack(left_out),
@@ -87,17 +97,21 @@ def _left_out(
     evidence: Evidence, family: str, scores: pl.DataFrame, name: str, targets: Mapping[str, Target], estimator: str
 ) -> np.ndarray:
     """Estimates without a family; NaN where what is left has none (too few models, or a task that no longer varies)."""
-    try:
-        return estimate_of(_with_errors(without_family(evidence, family), scores, name, targets), estimator)
-    except InputError:
-        return np.full(len(evidence.domains), np.nan)
+    estimate_D = np.full(len(evidence.domains), np.nan)
+    # A task may no longer vary, or too few models be left for any domain: then nothing is known without the family.
+    with contextlib.suppress(InputError):
+        own = _with_errors(without_family(evidence, family), scores, name, targets, MIN_MODELS)
+        estimate_D[np.isin(evidence.domains, own.domains)] = estimate_of(own, estimator)
+    return estimate_D
 
 
-def _with_errors(evidence: Evidence, scores: pl.DataFrame, name: str, targets: Mapping[str, Target]) -> Evidence:
+def _with_errors(
+    evidence: Evidence, scores: pl.DataFrame, name: str, targets: Mapping[str, Target], minimum_models: int
+) -> Evidence:
     """The evidence of a target, its errors made from the scores of these models; whatever their orientation."""
     as_they_are = {each: target.model_copy(update={"allow_reversed": True}) for each, target in targets.items()}
-    errors = errors_of(name, as_they_are, scores, evidence, minimum_models=_MINIMUM_MODELS)
-    return for_target(evidence, errors, name)
+    errors = errors_of(name, as_they_are, scores, evidence, minimum_models=minimum_models)
+    return for_target(evidence, errors, name, minimum_models=minimum_models)
 
 
 def _rows(evidence: Evidence, rows: Sequence[int]) -> Evidence:

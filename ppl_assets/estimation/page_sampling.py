@@ -45,6 +45,15 @@ class SampledPages:
         """The same for some models, or for all in another order."""
         return SampledPages(nats_MP=self.nats_MP[rows], bytes_MP=self.bytes_MP[rows], domain_P=self.domain_P)
 
+    def of_domains(self, columns: np.ndarray) -> "SampledPages":
+        """The same for some of the domains, by ascending column, which are numbered anew."""
+        kept_P = np.isin(self.domain_P, columns)
+        return SampledPages(
+            nats_MP=self.nats_MP[:, kept_P],
+            bytes_MP=self.bytes_MP[:, kept_P],
+            domain_P=np.searchsorted(columns, self.domain_P[kept_P]),
+        )
+
     def check(self, n_models: int, n_domains: int) -> None:
         """Raise `InputError` where this does not belong to that many models and domains."""
         shape = (n_models, len(self.domain_P))

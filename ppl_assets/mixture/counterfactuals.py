@@ -82,13 +82,14 @@ def without_family(grounds: Grounds, family: str, target: str) -> Grounds:
         evidence,
         errors,
         targets=[target],
+        minimum_models=minimum_models,
         estimator=study.estimation.estimator,
         seed=study.seed,
         replicates=study.estimation.replicates,
         level=study.estimation.level,
         top_share=study.mixture.top_share,
     )
-    verdicts = gate_rows(evidence, errors, targets=[target], seed=study.seed)
+    verdicts = gate_rows(evidence, errors, targets=[target], minimum_models=minimum_models, seed=study.seed)
     return replace(grounds, models=models, domain_logliks=losses, correlation_estimates=estimates, signal_gate=verdicts)
 
 

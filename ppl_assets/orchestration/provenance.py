@@ -499,7 +499,7 @@ _RECIPES = (
     Recipe(
         asset="correlation_estimates",
         tables=("correlation_estimates", "kind_estimates"),
-        code_version="3",
+        code_version="4",
         inputs=lambda workspace, _: [
             _evidence(workspace, _),
             workspace.study.mixture.top_share,
@@ -509,19 +509,19 @@ _RECIPES = (
     Recipe(
         asset="signal_gate",
         tables=("signal_gate", "target_pairs", "candidate_gains", "probe_proposals"),
-        code_version="4",
+        code_version="5",
         inputs=lambda workspace, _: [_evidence(workspace, _), _probe_settings(workspace)],
     ),
     Recipe(
         asset="rank_prediction",
         tables=("rank_prediction",),
-        code_version="1",
+        code_version="2",
         inputs=lambda workspace, _: [_evidence(workspace, _), workspace.study.mixture.top_share],
     ),
     Recipe(
         asset="domain_audits",
         tables=("domain_audits",),
-        code_version="1",
+        code_version="2",
         inputs=lambda workspace, _: [
             workspace.study.targets,
             workspace.study.estimation.estimator,
@@ -575,7 +575,7 @@ _RECIPES = (
     Recipe(
         asset="next_measurements",
         tables=("next_measurements",),
-        code_version="1",
+        code_version="2",
         inputs=lambda workspace, _: [
             workspace.study.targets,
             workspace.study.estimation.estimator,

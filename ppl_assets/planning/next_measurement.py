@@ -70,7 +70,7 @@ def measurement_rows(
     """Rows of ``next_measurements``, best first per target; none for a target whose models' part is unknown."""
     frames = [TABLES["next_measurements"].polars_schema.to_frame()]
     for name in study.targets:
-        own = for_target(evidence, errors, name)
+        own = for_target(evidence, errors, name, minimum_models=study.estimation.minimum_models)
         noise = variance_parts(study, evidence, own, scores, audits, target=name)
         if np.isnan(noise["models"]):
             continue
@@ -96,8 +96,14 @@ def variance_parts(
 
     That of models is NaN where they are so few that none of their families can be left out.
     """
-    estimator = study.estimation.estimator
-    influence = family_influence(evidence, scores, name=target, targets=study.targets, estimator=estimator)
+    influence = family_influence(
+        evidence,
+        scores,
+        name=target,
+        targets=study.targets,
+        minimum_models=study.estimation.minimum_models,
+        estimator=study.estimation.estimator,
+    )
     left_out = _contrasts(influence.left_out_FD)
     page_stderr = audits.filter(pl.col("target") == target)["page_stderr"].drop_nulls().to_numpy()
     return {

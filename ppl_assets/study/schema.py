@@ -328,7 +328,12 @@ class Estimation(Section):
     estimator: Literal["gls", "spearmanr", "gumbel", "kendall", "sign", "sign_cdf", "sign_sign", "product"] = Field(
         default="gls", description="whose estimates decide; gls, spearmanr and gumbel come with intervals"
     )
-    minimum_models: int = Field(default=10, ge=3, description="fewer models with losses and errors are a failure")
+    minimum_models: int = Field(
+        default=10,
+        ge=3,
+        description="fewer models with losses and errors are a failure, and a domain that fewer of them have a loss on "
+        "has no estimate",
+    )
     replicates: Count = Field(default=1000, description="bootstrap replicates over families")
     level: float = Field(default=0.90, gt=0, lt=1, description="coverage of intervals")
     gate: bool = Field(default=True, description="off: select whatever the evidence says, as the paper does")

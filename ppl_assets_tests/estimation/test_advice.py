@@ -125,7 +125,7 @@ def test_a_group_is_one_pattern_where_it_can_be_and_its_domains_where_it_cannot(
 
 def test_estimates_by_kind_are_those_of_the_kind_alone_and_combined_by_their_weights(public):
     evidence, errors = public
-    assert kind_rows(evidence, errors, targets=TARGETS, estimator="gls", top_share=0.1).is_empty()
+    assert kind_rows(evidence, errors, targets=TARGETS, minimum_models=3, estimator="gls", top_share=0.1).is_empty()
     bpb, error, families = TwinWorld().public(np.random.default_rng(0))
     share = ours.propose_probes(bpb, families=families, groups=evidence.groups, probes=6).shares
     probe_bpb, probe_error, probe_families = TwinWorld().probes(share, np.random.default_rng(1))
@@ -134,9 +134,8 @@ def test_estimates_by_kind_are_those_of_the_kind_alone_and_combined_by_their_wei
         [*families, *probe_families],
         ["public"] * 40 + ["probe"] * 6,
     )
-    rows = kind_rows(
-        both, error_rows(both, np.vstack([error, probe_error])), targets=TARGETS, estimator="gls", top_share=0.1
-    )
+    errors = error_rows(both, np.vstack([error, probe_error]))
+    rows = kind_rows(both, errors, targets=TARGETS, minimum_models=3, estimator="gls", top_share=0.1)
     assert rows.height == 2 * 3 * 100
     own = rows.filter(pl.col("target") == "zero")
     by_kind = {kind: own.filter(pl.col("kind") == kind) for kind in ("public", "probe", "combined")}

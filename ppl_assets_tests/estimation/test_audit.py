@@ -1,6 +1,7 @@
 """What estimates hang on: pages and overlaps, against sums made by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -46,8 +47,14 @@ def evidence_of(pages: PageLosses) -> Evidence:
     )
 
 
-def audited(pages: PageLosses, overlapping: np.ndarray, *, scored: PageLosses | None = None) -> dict[str, dict]:
-    evidence = evidence_of(pages)
+def audited(
+    pages: PageLosses,
+    overlapping: np.ndarray,
+    *,
+    scored: PageLosses | None = None,
+    evidence: Evidence | None = None,
+) -> dict[str, dict]:
+    evidence = evidence or evidence_of(pages)
     scores = pl.DataFrame({"slug": pages.slugs, "task": "t", "metric": "m", "value": np.arange(MODELS, dtype=float)})
     errors = scores.select("slug", target=pl.lit("t"), error="value")
     rows = audit_rows(
@@ -55,6 +62,7 @@ def audited(pages: PageLosses, overlapping: np.ndarray, *, scored: PageLosses | 
         errors,
         scores,
         targets={"t": TARGET},
+        minimum_models=10,
         estimator="spearmanr",
         pages=pages if scored is None else scored,
         overlaps={"t": overlapping},
@@ -117,3 +125,17 @@ def test_a_page_has_the_estimate_of_its_own_losses(pages):
     for index, page in enumerate(pages.pages):
         by_hand = spearmanr(pages.nll_MP[:, index] / pages.bytes_MP[:, index], np.arange(MODELS)).statistic
         assert found[page] == pytest.approx(by_hand, abs=1e-12)
+
+
+def test_a_domain_with_losses_of_too_few_models_stands_without_an_audit_and_leaves_the_others_as_they_are(pages):
+    """Nine of twelve models have a loss on it, and ten are needed."""
+    evidence = evidence_of(pages)
+    thin = replace(evidence, bpb_MD=np.where(np.arange(MODELS)[:, None] < [0, 3, 0], np.nan, evidence.bpb_MD))
+    found = audited(pages, np.zeros(12, dtype=bool), evidence=thin)
+    assert list(found) == list(DOMAINS)
+    said = {name: value for name, value in found["torn"].items() if value is not None}
+    assert said == {"target": "t", "domain": "torn"}
+    without = replace(evidence, domains=("steady", "unlike"), groups=("",) * 2, bpb_MD=evidence.bpb_MD[:, [0, 2]])
+    assert {name: row for name, row in found.items() if name != "torn"} == audited(
+        pages, np.zeros(12, dtype=bool), evidence=without
+    )

@@ -123,6 +123,20 @@ def test_domains_that_all_say_the_same_are_no_choice():
     assert (gate.heterogeneity_p, gate.reliability) == (1.0, 0.0)
 
 
+@pytest.mark.parametrize("estimator", ["gls", "spearman"])
+def test_a_domain_of_two_models_has_no_estimate_and_is_never_selected(estimator):
+    """Its correlation is 1 in the whole pool and in every half that has both models, of two families."""
+    bpb, error, families = two_kinds()
+    two = np.full((len(error), 1), np.nan)
+    two[np.argsort(error)[[0, -1]], 0] = (1.0, 2.0)
+    options = {"families": families, "replicates": 50, "estimator": estimator}
+    found = estimate_domains(np.hstack([bpb, two]), error, **options)
+    assert (found.models[-1], found.selection_probability[-1]) == (2, 0)
+    unknown = {name for name, values in arrays(found).items() if np.isnan(values[-1])}
+    assert unknown == arrays(found).keys() - {"models", "selection_probability"}
+    np.testing.assert_array_equal(found.estimate[:-1], estimate_domains(bpb, error, **options).estimate)
+
+
 def test_models_that_differ_only_far_to_the_right_have_one_order():
     rng = np.random.default_rng(0)
     bpb, error = np.ones((6, 200)), np.repeat([0.1, 0.2, 0.3], 2)

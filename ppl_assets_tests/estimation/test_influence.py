@@ -7,7 +7,7 @@ from scipy.stats import rankdata, spearmanr
 
 from ppl_assets.errors import InputError
 from ppl_assets.estimation.evidence import Evidence
-from ppl_assets.estimation.influence import family_influence, without_family
+from ppl_assets.estimation.influence import Influence, family_influence, without_family
 from ppl_assets.study.schema import Target, TargetTask
 
 FAMILIES = ("a", "a", "a", "b", "b", "b", "c", "c", "d", "d")
@@ -41,11 +41,15 @@ def target_of(*tasks: str) -> Target:
     return Target(tasks=tuple(TargetTask(task=task, metric="m", kind="bpb") for task in tasks))
 
 
+def influence_of(evidence: Evidence, tasks: dict[str, np.ndarray], targets: dict[str, Target]) -> Influence:
+    """Influence of families on the estimates of target `t`, by Spearman."""
+    scores = scores_of(evidence, **tasks)
+    return family_influence(evidence, scores, name="t", targets=targets, minimum_models=3, estimator="spearmanr")
+
+
 def test_an_estimate_without_a_family_is_scipys_over_the_other_models(evidence):
     error = np.random.default_rng(4).normal(size=len(FAMILIES))
-    found = family_influence(
-        evidence, scores_of(evidence, t=error), name="t", targets={"t": target_of("t")}, estimator="spearmanr"
-    )
+    found = influence_of(evidence, {"t": error}, {"t": target_of("t")})
     assert found.families == ("a", "b", "c", "d")
     for row, family in enumerate(found.families):
         kept = [index for index, name in enumerate(FAMILIES) if name != family]
@@ -60,13 +64,7 @@ def test_errors_of_several_tasks_are_standardised_over_the_models_that_are_left(
     rng = np.random.default_rng(5)
     one, two = rng.normal(size=(2, len(FAMILIES)))
     one[0] = 50.0
-    found = family_influence(
-        evidence,
-        scores_of(evidence, one=one, two=two),
-        name="t",
-        targets={"t": target_of("one", "two")},
-        estimator="spearmanr",
-    )
+    found = influence_of(evidence, {"one": one, "two": two}, {"t": target_of("one", "two")})
     kept = np.array([family != "a" for family in FAMILIES])
     standard = [(task[kept] - task[kept].mean()) / task[kept].std() for task in (one, two)]
     expected = spearmanr(evidence.bpb_MD[kept, 1], sum(standard)).statistic
@@ -80,7 +78,7 @@ def test_a_contrast_without_a_family_is_what_the_other_models_ranks_leave(eviden
         name: target_of(name).model_copy(update={"contrast_to": other})
         for name, other in {"t": ("u",), "u": ("t",)}.items()
     }
-    found = family_influence(evidence, scores_of(evidence, **tasks), name="t", targets=targets, estimator="spearmanr")
+    found = influence_of(evidence, tasks, targets)
     for row, family in enumerate(found.families):
         kept = [index for index, name in enumerate(FAMILIES) if name != family]
         t, u = (rankdata(tasks[name][kept]) - (len(kept) + 1) / 2 for name in "tu")
@@ -93,13 +91,7 @@ def test_where_nothing_can_be_estimated_without_a_family_no_family_is_called_the
     """All models but one family's have the same score: without that family the task no longer varies."""
     constant = np.where(np.array(FAMILIES) == "a", np.arange(len(FAMILIES), dtype=float), 0.5)
     other = np.random.default_rng(6).normal(size=len(FAMILIES))
-    found = family_influence(
-        evidence,
-        scores_of(evidence, one=constant, two=other),
-        name="t",
-        targets={"t": target_of("one", "two")},
-        estimator="spearmanr",
-    )
+    found = influence_of(evidence, {"one": constant, "two": other}, {"t": target_of("one", "two")})
     assert np.isnan(found.left_out_FD[0]).all()
     assert 0 not in found.strongest_D
 
