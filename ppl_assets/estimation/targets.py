@@ -13,12 +13,13 @@ import numpy as np
 
 from ppl_assets.errors import InputError, suggestion
 from ppl_assets.estimation.domain_scores import mean_loss
-from ppl_assets.estimation.inputs import keys, loss_matrix, single_target
+from ppl_assets.estimation.inputs import MIN_MODELS, keys, loss_matrix, single_target
 from ppl_assets.estimation.rank_correlation import centred_ranks
 
 Kind = Literal["accuracy", "error", "perplexity", "bpb"]
 KINDS: tuple[Kind, ...] = ("accuracy", "error", "perplexity", "bpb")
 WIDE_MARGIN = 0.3  # |rho| beyond which loss and error running opposite ways is no accident of a few models
+GRID = 2.0**-30  # of what a contrast leaves of ranks: a hundred times what rounding does to those of 1,000 models
 SAME = 0.95  # rank correlation over models above which two targets cannot be told apart
 
 
@@ -140,6 +141,9 @@ def contrast_target(error_MT: np.ndarray, targets: Sequence[str], target: str) -
 
     NaN for models that lack any of the targets. Small differences between targets that nearly agree are mostly noise;
     the gate decides about a contrast like about any target.
+
+    Raises:
+        InputError: an unknown target, or one of which the others leave nothing.
     """
     if target not in targets:
         raise InputError(f"found target {target!r}, expected one of {', '.join(targets)}{suggestion(target, targets)}")
@@ -149,6 +153,15 @@ def contrast_target(error_MT: np.ndarray, targets: Sequence[str], target: str) -
     rank = np.sign(known[:, None, :] - known[None, :, :]).sum(axis=1)
     own = list(targets).index(target)
     others = np.delete(rank, own, axis=1)
+    left = rank[:, own] - others @ np.linalg.lstsq(others, rank[:, own], rcond=None)[0]
+    # Ranks are whole numbers, so that what is left of models that are tied, or of all, differs by rounding alone.
+    left = np.round(left / GRID) * GRID
+    if len(left) >= MIN_MODELS and left.min() == left.max():
+        rest = ", ".join(repr(name) for name in targets if name != target)
+        raise InputError(
+            f"target {target!r}: nothing is left of it next to {rest}: {len(left)} models rank alike on them; "
+            "expected a target that differs from those that it is a contrast to"
+        )
     residual = np.full(len(error), np.nan)
-    residual[complete] = rank[:, own] - others @ np.linalg.lstsq(others, rank[:, own], rcond=None)[0]
+    residual[complete] = left + 0.0  # no negative zero
     return residual

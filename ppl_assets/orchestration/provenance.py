@@ -489,7 +489,7 @@ _RECIPES = (
     Recipe(
         asset="benchmark_errors",
         tables=("benchmark_errors",),
-        code_version="1",
+        code_version="2",
         inputs=lambda workspace, _: [
             workspace.study.targets,
             _versions_by_model(workspace, "benchmark_scores"),

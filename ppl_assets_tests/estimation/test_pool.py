@@ -1,5 +1,7 @@
 """Targets, lineage, probes, kinds, ranks kept over changes, blocks of texts, and the default against known effects."""
 
+from fractions import Fraction
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,6 +49,30 @@ def test_on_the_published_matrix_an_accuracy_is_caught_and_languages_cannot_be_t
     assert rho > 0.95
     contrast = ours.contrast_target(together, names, names[0])
     assert abs(ours.spearmanr(together[:, [1]], contrast)[0]) < 0.3
+
+
+@pytest.mark.parametrize("models", [12, 31, 60])
+def test_a_target_that_the_others_rank_alike_leaves_nothing_and_is_refused(models):
+    """Rounding would leave 1e-14 of it, whose signs follow the target itself."""
+    same, other = np.random.default_rng(models).normal(size=(2, models))
+    for names, columns in (("ab", [same, np.exp(same)]), ("abc", [same, 2 * same + 1, other])):
+        rest = ", ".join(repr(name) for name in names[1:])
+        with pytest.raises(InputError, match=f"target 'a': nothing is left of it next to {rest}: {models} models"):
+            ours.contrast_target(np.column_stack(columns), [*names], "a")
+
+
+def test_models_of_which_a_contrast_leaves_the_same_are_tied():
+    """Against exact fractions; in one draw of three, floats tell apart models that are tied."""
+    for seed in range(30):
+        error = np.random.default_rng(seed).permuted(np.tile(np.arange(8.0)[:, None], 2), axis=0)
+        own, other = ([Fraction(2 * int(value) - 7) for value in column] for column in error.T)
+        slope = sum(a * b for a, b in zip(own, other, strict=True)) / sum(b * b for b in other)
+        exact = [a - slope * b for a, b in zip(own, other, strict=True)]
+        found = ours.contrast_target(error, ["a", "b"], "a")
+        np.testing.assert_array_equal(
+            np.sign(found[:, None] - found), [[(a > b) - (a < b) for b in exact] for a in exact]
+        )
+        np.testing.assert_allclose(found, [float(value) for value in exact], rtol=0, atol=1e-9)
 
 
 def test_effective_models_lie_between_families_and_models():
