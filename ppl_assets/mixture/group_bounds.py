@@ -7,13 +7,17 @@ change that would make them hold, and the error names it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ppl_assets.errors import InputError, suggestion
 from ppl_assets.mixture.linear_program import Program, maximise
-from ppl_assets.mixture.projection import Vector
+from ppl_assets.mixture.projection import SUM_TOLERANCE, Vector
+
+# What a projection may miss a bound by, as a share of the mixture: one token in ten thousand million.
+MISSED = 1e-10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +94,7 @@ def best_within_bounds(
         gain_D=score_D, low_D=low_D, high_D=cap_D, rows_RD=rows_RD, row_low_R=row_low_R, row_high_R=row_high_R
     )
     optimum = maximise(program)
-    if optimum is None:
+    if optimum is None or _misses(program, optimum.x_D):
         raise InputError(_conflict(program, bounds))
     row_R = optimum.high_price_R - optimum.low_price_R
     return Bounded(
@@ -100,6 +104,17 @@ def best_within_bounds(
         ceiling_price_G=optimum.high_price_R[1:],
         excess_D=score_D - row_R @ rows_RD,
     )
+
+
+def _misses(program: Program, x_D: Vector) -> bool:
+    """Whether HiGHS took for a mixture what is none: it lets bounds be missed by more than rounding.
+
+    Lower bounds of domains are a safety margin, which itself misses the bounds on groups by up to `MISSED`.
+    """
+    share_R = program.rows_RD @ x_D
+    missed_R = np.maximum(program.row_low_R - share_R, share_R - program.row_high_R)
+    of_bounds = MISSED if program.low_D.any() else SUM_TOLERANCE
+    return bool(missed_R[0] > SUM_TOLERANCE or missed_R[1:].max(initial=0.0) > of_bounds)
 
 
 def _conflict(program: Program, bounds: Sequence[GroupBound]) -> str:
@@ -120,14 +135,19 @@ def _conflict(program: Program, bounds: Sequence[GroupBound]) -> str:
     assert relaxed is not None, "caps that sum to 1 admit a mixture once every bound may be missed"
     missed_2G = relaxed.x_D[n_domains:].reshape(2, n_bounds)
     changes = [
-        f"the floor of {bound.name} lowered from {bound.floor:g} to {bound.floor - below:.4g}"
+        f"the floor of {bound.name} lowered from {bound.floor:g} to {_short(bound.floor - below, ROUND_FLOOR):g}"
         for bound, below in zip(bounds, missed_2G[0], strict=True)
         if below > 0
     ] + [
-        f"the ceiling of {bound.name} raised from {bound.ceiling:g} to {bound.ceiling + above:.4g}"
+        f"the ceiling of {bound.name} raised from {bound.ceiling:g} to {_short(bound.ceiling + above, ROUND_CEILING):g}"
         for bound, above in zip(bounds, missed_2G[1], strict=True)
         if above > 0
     ]
     return "no mixture satisfies all bounds on groups under the caps; the least change would be " + " and ".join(
         changes
     )
+
+
+def _short(share: float, rounding: str) -> float:
+    """A share of four digits, rounded to the side on which a bound is the looser; rounding errors count as none."""
+    return float(Context(prec=4, rounding=rounding).create_decimal_from_float(round(share, 12)))

@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppl_assets.errors import InputError
-from ppl_assets.mixture.group_bounds import GroupBound, best_within_bounds
+from ppl_assets.mixture.group_bounds import MISSED, GroupBound, best_within_bounds
 from ppl_assets.mixture.projection import Vector
 
-# A bound may be missed by this share of the mixture: one token in ten thousand million.
-MISSED = 1e-10
 MOST_ROUNDS = 1000
 
 

@@ -144,6 +144,8 @@ def _best_weights(
     if margin == 1:  # nothing to choose
         return kept_D, idle_G
     if math.fsum(left_D) <= 1 - margin:  # caps that only just suffice
+        if objective.bounds:  # refuses caps that break them
+            best_within_bounds(np.zeros_like(score_D), np.zeros_like(cap_D), cap_D, objective.bounds, member_GD)
         return cap_D.copy(), idle_G
     open_D = left_D > 0
     left = [

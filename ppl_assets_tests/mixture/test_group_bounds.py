@@ -199,6 +199,48 @@ def test_bounds_that_cannot_hold_name_the_least_change():
         mix(held, budget=100, objective=Objective(bounds=(GroupBound(attribute="language", label="de", floor=0.3),)))
 
 
+@pytest.mark.parametrize(("side", "asked"), [("floor", 0.2), ("ceiling", 0.8)])
+def test_the_change_that_an_error_names_is_enough(side, asked):
+    """German texts hold 12.3456 % of the budget: to the nearest four digits their floor would still be too high."""
+    held = candidates([0.1, 0.2, 0.3, 0.4], [0.061728, 0.061728, 0.7, 0.7], ["de", "de", "en", "en"])
+    label = "de" if side == "floor" else "en"
+
+    def mixture(share: float) -> Mixture:
+        bound = GroupBound(attribute="language", label=label, **{side: share})
+        return mix(held, budget=10**9, objective=Objective(bounds=(bound,)))
+
+    with pytest.raises(InputError) as refused:
+        mixture(asked)
+    advice = {"floor": "lowered from 0.2 to 0.1234", "ceiling": "raised from 0.8 to 0.8766"}[side]
+    assert str(refused.value).endswith(f"the {side} of language '{label}' {advice}")
+    assert abs(math.fsum(mixture(float(advice.split()[-1])).weight_D) - 1) <= 1e-12
+
+
+@pytest.mark.parametrize("verdict", [None, "abstain"])
+@pytest.mark.parametrize("projection", ["linear", "l2", "kl"])
+def test_a_floor_of_all_that_a_group_holds_is_kept_and_one_hardly_above_it_refused(projection, verdict):
+    """HiGHS lets a bound be missed by 1e-7."""
+    objective = Objective(
+        projection=projection, bounds=(GroupBound(attribute="language", label="de", floor=0.3, ceiling=1.0),)
+    )
+    held = candidates([0.1, 0.2, 0.3, 0.4], [0.15, 0.15, 1.0, 1.0], ["de", "de", "en", "en"])
+    weights = mix(held, budget=10**9, verdict=verdict, objective=objective).weight_D
+    np.testing.assert_allclose(weights[:2], 0.15, rtol=0, atol=1e-10)
+    assert abs(math.fsum(weights) - 1) <= 1e-12
+    for short in (1e-11, 1e-10, 1e-9, 1e-8, 1e-7):
+        less = candidates([0.1, 0.2, 0.3, 0.4], [0.15, 0.15 - short, 1.0, 1.0], ["de", "de", "en", "en"])
+        with pytest.raises(InputError, match=re.escape("the floor of language 'de' lowered from 0.3 to 0.2999")):
+            mix(less, budget=10**9, verdict=verdict, objective=objective)
+
+
+@pytest.mark.parametrize("projection", ["linear", "l2", "kl"])
+def test_caps_that_only_just_fill_the_mixture_are_held_to_the_bounds_too(projection):
+    held = candidates([0.1, 0.2, 0.3], [0.25, 0.25, 0.5], ["de", "en", "en"])
+    bound = GroupBound(attribute="language", label="de", floor=0.3)
+    with pytest.raises(InputError, match=re.escape("the floor of language 'de' lowered from 0.3 to 0.25")):
+        mix(held, budget=100, objective=Objective(projection=projection, bounds=(bound,)))
+
+
 @pytest.mark.parametrize(
     ("attribute", "label", "sentence"),
     [
