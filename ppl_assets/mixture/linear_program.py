@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ppl_assets.mixture.projection import Vector
+from ppl_assets.mixture.projection import NOTHING, Vector
 
 FINER = 2.0**20
 
@@ -74,6 +74,7 @@ def maximise(program: Program) -> Optimum | None:
     fine = _solved(alike.around(near_D, n * FINER)) or replace(rough, x_D=np.zeros(n))
     x_D = np.empty(n)
     x_D[order] = near_D + fine.x_D / (n * FINER)
+    x_D = np.where(x_D - program.low_D > NOTHING, x_D, program.low_D)
     return replace(fine, x_D=_shared(program, np.clip(x_D, program.low_D, program.high_D)))
 
 

@@ -23,6 +23,9 @@ Vector = NDArray[np.float64]
 # Caps that are shares of one total sum to 1 up to a rounding error of 2^-53 per term relative to the term; caps read
 # back from text carry a little more. Less than this short of 1 counts as 1.
 SUM_TOLERANCE = 1e-12
+# Caps that exactly fill the mixture sum to 1 less a few roundings of 2^-53, a few more after a safety margin is divided
+# out. What they leave is nothing, not a weight for one more domain.
+NOTHING = 1e-14
 
 
 def linear(estimate: ArrayLike, tau: ArrayLike, *, domains: Sequence[str] | None = None) -> Vector:
@@ -112,7 +115,8 @@ def relative_entropy(log_score: ArrayLike, tau: ArrayLike, *, domains: Sequence[
     capped = bisect.bisect_left(range(len(order)), True, key=too_much)
     if capped == len(order):
         return cap_D
-    room = max(1 - math.fsum(cap_sorted[:capped]), 0.0)
+    room = 1 - math.fsum(cap_sorted[:capped])
+    room = room if room > NOTHING else 0.0
     free = order[capped:]
     share = np.exp(score_D[free] - score_D[free].max())
     weight_D = cap_D.copy()
@@ -175,16 +179,16 @@ def _relative(estimate_D: Vector, origin: float, *, far: float) -> Vector:
 
 
 def _fill_count(tau_sorted: Vector) -> int:
-    """The least k such that the first k caps sum to 1 or more, by the exactly rounded sum; D where rounding hides it.
+    """The least k such that the first k caps sum to 1 less `NOTHING`, by the exactly rounded sum; D where none do.
 
     A running float64 sum is off by at most D * 2^-53 per unit, which brackets k; exact sums decide inside the bracket.
     """
-    running = np.cumsum(tau_sorted)
+    full, running = 1 - NOTHING, np.cumsum(tau_sorted)
     slack = len(tau_sorted) * np.finfo(np.float64).eps
-    low = int(np.searchsorted(running, 1 - slack)) + 1
-    high = min(int(np.searchsorted(running, 1 + slack)) + 1, len(tau_sorted))
+    low = int(np.searchsorted(running, full - slack)) + 1
+    high = min(int(np.searchsorted(running, full + slack)) + 1, len(tau_sorted))
     low = min(low, high)
-    return low + bisect.bisect_left(range(low, high), True, key=lambda k: math.fsum(tau_sorted[:k]) >= 1)
+    return low + bisect.bisect_left(range(low, high), True, key=lambda k: math.fsum(tau_sorted[:k]) >= full)
 
 
 def _offset(estimate_D: Vector, cap_D: Vector) -> float:
@@ -196,14 +200,14 @@ def _offset(estimate_D: Vector, cap_D: Vector) -> float:
 
     kinks = np.concatenate([-estimate_D, cap_D - estimate_D])
     kinks.sort()
-    right = bisect.bisect_left(range(len(kinks)), True, key=lambda i: total(float(kinks[i])) >= 1)
+    right = bisect.bisect_left(range(len(kinks)), True, key=lambda i: total(float(kinks[i])) >= 1 - NOTHING)
     if right == len(kinks):  # every domain at its cap: the caps sum to 1 less a rounding error
         return float(kinks[-1])
     left_c, right_c = float(kinks[max(right - 1, 0)]), float(kinks[right])
     left_total, right_total = total(left_c), total(right_c)
     if right_total <= left_total:
         return right_c
-    return left_c + (right_c - left_c) * (1 - left_total) / (right_total - left_total)
+    return left_c + (right_c - left_c) * min((1 - left_total) / (right_total - left_total), 1.0)
 
 
 def _settled(weight_D: Vector, cap_D: Vector) -> Vector:

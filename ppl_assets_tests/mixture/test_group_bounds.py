@@ -241,6 +241,15 @@ def test_caps_that_only_just_fill_the_mixture_are_held_to_the_bounds_too(project
         mix(held, budget=100, objective=Objective(projection=projection, bounds=(bound,)))
 
 
+def test_caps_that_exactly_fill_the_mixture_leave_nothing_for_one_domain_more_within_bounds():
+    for k in (49, 98, 103, 107, 161):
+        held = candidates(np.arange(k + 3, 0.0, -1), np.full(k + 3, 1 / k), ["en"] * (k + 3))
+        objective = Objective(bounds=(GroupBound(attribute="language", label="en", floor=0.5),))
+        weights = mix(held, budget=10**9, objective=objective).weight_D
+        assert math.fsum(held.cap_D[:k]) < 1
+        np.testing.assert_array_equal(weights > 0, np.arange(k + 3) < k)
+
+
 @pytest.mark.parametrize(
     ("attribute", "label", "sentence"),
     [

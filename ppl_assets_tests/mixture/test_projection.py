@@ -99,6 +99,19 @@ def test_weights_are_a_distribution_under_the_caps(projection, problem):
 
 
 @pytest.mark.parametrize("projection", [linear, l2, relative_entropy])
+def test_caps_that_exactly_fill_the_mixture_leave_nothing_for_one_domain_more(projection):
+    """k caps of 1/k sum to 1 - 2^-53 for many k, and the next domain got 2^-53 of the mixture."""
+    short = 0
+    for k in range(1, 400):
+        caps = np.full(k + 5, 1 / k)
+        weights = projection(np.arange(k + 5, 0.0, -1) * 1000, caps)
+        np.testing.assert_array_equal(weights > 0, np.arange(k + 5) < k)
+        assert abs(math.fsum(weights) - 1) <= 1e-14
+        short += math.fsum(caps[:k]) < 1
+    assert short >= 20  # the case is there
+
+
+@pytest.mark.parametrize("projection", [linear, l2, relative_entropy])
 @given(problem=problems(), seed=st.integers(0, 99))
 def test_the_order_of_domains_does_not_matter(projection, problem, seed):
     estimate, tau = problem
