@@ -39,23 +39,30 @@ def project_within_bounds(
         InputError: no mixture satisfies all bounds, or only ones so tight that the search does not end.
     """
     best_within_bounds(np.zeros_like(score_D), np.zeros_like(cap_D), cap_D, bounds, member_GD)  # refuses conflicts
-    multiplier_G, weight_D = np.zeros(len(bounds)), project(score_D)
+    multiplier_G = np.zeros(len(bounds))
     for _ in range(MOST_ROUNDS):
-        before_D = weight_D
         for g, bound in enumerate(bounds):
             multiplier_G[g] = 0.0
             others_D = score_D + multiplier_G @ member_GD
             multiplier_G[g] = _multiplier(project, others_D, member_GD[g], bound)
         weight_D = project(score_D + multiplier_G @ member_GD)
-        share_G = member_GD @ weight_D
-        holds = all(b.floor - MISSED <= share <= b.ceiling + MISSED for b, share in zip(bounds, share_G, strict=True))
-        # holding is not enough: a multiplier may be larger than it needs to be after the others have moved
-        if holds and np.abs(weight_D - before_D).sum() <= MISSED:
+        if all(map(_at_rest, bounds, member_GD @ weight_D, multiplier_G)):
             return weight_D, multiplier_G
     raise InputError(
         f"the bounds on {', '.join(bound.name for bound in bounds)} leave so little room that no mixture was found in "
         f"{MOST_ROUNDS} rounds: expected bounds that do not hold each other fast"
     )
+
+
+def _at_rest(bound: GroupBound, share: float, multiplier: float) -> bool:
+    """Whether a share is within its bound and, where the bound pushes or holds it, at the bound.
+
+    Weights that no longer move are not enough: while free domains are few, multipliers of two bounds can go on moving
+    against each other until another domain is freed.
+    """
+    low = bound.ceiling if multiplier < 0 else bound.floor
+    high = bound.floor if multiplier > 0 else bound.ceiling
+    return low - MISSED <= share <= high + MISSED
 
 
 def _multiplier(

@@ -536,7 +536,7 @@ _RECIPES = (
         asset="pretraining_mixture",
         tables=("pretraining_mixture", "mixture_gains", "shadow_prices", "mixture_changes"),
         # What was mixed before is no input: it is what the inputs before these left (see mixture.changes).
-        code_version="2",
+        code_version="3",
         inputs=lambda workspace, _: [
             workspace.study.mixture,
             workspace.study.estimation.gate,

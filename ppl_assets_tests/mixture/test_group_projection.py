@@ -71,6 +71,30 @@ def test_the_weights_are_those_of_a_general_solver(projection):
     assert close >= 25  # elsewhere it stopped before the best point
 
 
+def test_multipliers_that_move_while_no_weight_does_are_followed_to_the_best_mixture():
+    """From round 2 to 6, less of the floor's multiplier and more of the ceiling's change no weight. Against the
+    conditions of optimality, by hand."""
+    estimate = np.array([-0.128, -0.227, 0.47, 0.475, 0.489, 0.125, -0.053, -0.294, 0.281])
+    held = Candidates(
+        domains=[f"d{i}" for i in range(9)],
+        estimate_D=estimate,
+        cap_D=np.where(np.arange(9) % 4 == 0, 0.09, 1.0),
+        pool_D=np.ones(9),
+        labels={"language": list("ddeeeffff"), "kind": list("wbwwbbwbw")},
+    )
+    bounds = (
+        GroupBound(attribute="language", label="f", floor=0.55),
+        GroupBound(attribute="kind", label="w", ceiling=0.4),
+    )
+    weights = mix(held, budget=1000, objective=Objective(projection="l2", bounds=bounds)).weight_D
+    slope = estimate - weights
+    # b: d1 is outside f, d5 and d7 inside it; w: d2 and d3 outside, d8 inside. The floor adds as much in both kinds.
+    floor = slope[1] - slope[5]
+    assert floor > 0.05
+    assert weights[5:].sum() == pytest.approx(0.55, abs=1e-9)
+    np.testing.assert_allclose([slope[1] - slope[7], slope[2] - slope[8], slope[3] - slope[8]], floor, atol=1e-8)
+
+
 @settings(max_examples=30)
 @given(bounded_problems(), st.sampled_from(["l2", "kl"]), st.sampled_from([0.0, 0.25]))
 def test_weights_respect_bounds_caps_and_sum(problem, projection, margin):
