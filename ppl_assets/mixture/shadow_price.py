@@ -3,18 +3,23 @@ which rule to question.
 
 Quantities: prices as expected estimate per unit of the mixture; the expected estimate of a mixture is the sum of weight
 times score. Of a mixture for the worst case, prices are in the gain of the target that it serves worst. Axis letters: D
-domains, C domains that compete, G bounds. Source: the Karush-Kuhn-Tucker conditions. The derivative of the objective in
-the chosen part y_j of a weight is score_j (`linear`), score_j - y_j (`l2`) or score_j - temperature log(y_j / pool_j)
-(`kl`), plus what the bounds on its groups add. It is equal for all domains between nothing and their cap; at its cap a
-domain exceeds that by the price of the cap. Prices hold for small changes: relax one rule far enough and another binds.
+domains, C domains that compete, G bounds, R rows: the sum of all weights, then the bounds that bind.
+Source: the Karush-Kuhn-Tucker conditions. The derivative of the objective in the chosen part y_j of a weight is score_j
+(`linear`), score_j - y_j (`l2`) or score_j - temperature log(y_j / pool_j) (`kl`), plus what the bounds on its groups
+add, and it is equal for all free domains, those between nothing and their cap. So when a rule is relaxed the free
+domains give way in proportion to 1 (`l2`) or y_j (`kl`), plus what keeps the rows that bind as they were. Multipliers
+of these two objectives are no prices: they count nearness to the estimates, or to the pool, as well.
+Prices hold for small changes, the safety margin staying as it is: relax one rule far enough and another binds. A bound
+that free domains cannot follow has none: a floor of all that a group holds is its caps' as well.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ppl_assets.mixture.decision import Candidates, Contest, Mixture, contest
+from ppl_assets.mixture.decision import FULL, Candidates, Contest, Mixture, contest
 from ppl_assets.mixture.group_bounds import Bounded, GroupBound
 from ppl_assets.mixture.objective import Objective, bound_multipliers
 from ppl_assets.mixture.projection import Vector
@@ -28,6 +33,8 @@ SMALLEST_GAIN = "the gain of the target served worst"
 
 # Estimates are correlations: a difference below this is a rounding error of HiGHS or of ours.
 FREE = 1e-9
+# Of a response of free domains, relative to the largest: what is smaller is none.
+ROUNDING = 1e-10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +45,10 @@ class ShadowPrice:
     """`cap of DOMAIN`, `floor of GROUP`, `ceiling of GROUP`, `bound on churn` or `safety margin`."""
 
     price: float
-    """Expected estimate gained per unit of the mixture (1 is all of it) by which the rule is relaxed; above 0."""
+    """Expected estimate gained per unit of the mixture (1 is all of it) by which the rule is relaxed; above 0.
+
+    A rule that binds without a gain is none: `l2` and `kl` may take of a domain for other reasons than its estimate.
+    """
 
     sentence: str
     """The same in plain words, for one per cent of the mixture."""
@@ -95,34 +105,56 @@ def worst_case_prices(
 
 
 def _by_projection(field: Contest, weight_C: Vector, objective: Objective) -> Bounded:
-    """Prices of what a projection found: from the derivative of its objective and the multipliers of its bounds."""
+    """Prices of what a projection found: how the expected estimate changes as free domains give way."""
     multiplier_G = np.zeros(len(objective.bounds))
     if objective.bounds:
         multiplier_G = bound_multipliers(
             field.score_C, field.pool_C, field.kept_C, field.cap_C, field.member_GC, objective
         )
+    binds_G = multiplier_G != 0
+    rows_RC = np.vstack([np.ones_like(weight_C), field.member_GC[binds_G]])
+    give_C = _give(field, weight_C, multiplier_G @ field.member_GC, objective)
+    response_RR = (rows_RC * give_C) @ rows_RC.T
+    inverse_RR = np.linalg.pinv(response_RR, rcond=ROUNDING, hermitian=True)
+    price_R = inverse_RR @ (rows_RC * give_C) @ field.score_C
+    # What free domains cannot do: a share that none of them can change, or none without another.
+    held_RR = response_RR @ inverse_RR - np.eye(len(rows_RC))
+    moves_G = np.zeros(len(objective.bounds), dtype=bool)
+    moves_G[binds_G] = np.abs(held_RR[:, 1:]).max(axis=0) < FREE
+    price_G = np.zeros(len(objective.bounds))
+    price_G[binds_G] = price_R[1:]
     return Bounded(
         weight_D=weight_C,
         bounds=objective.bounds,
-        floor_price_G=np.maximum(multiplier_G, 0.0),
-        ceiling_price_G=np.maximum(-multiplier_G, 0.0),
-        excess_D=_excess(field, weight_C, multiplier_G @ field.member_GC, objective),
+        floor_price_G=np.where(moves_G & (multiplier_G > 0), -price_G, 0.0),
+        ceiling_price_G=np.where(moves_G & (multiplier_G < 0), price_G, 0.0),
+        excess_D=np.where(np.abs(held_RR @ rows_RC).max(axis=0) < FREE, field.score_C - price_R @ rows_RC, 0.0),
     )
 
 
-def _excess(field: Contest, weight_C: Vector, bonus_C: Vector, objective: Objective) -> Vector:
-    """By how much the derivative of each domain, bounds counted, passes that of the domains below their caps."""
+def _give(field: Contest, weight_C: Vector, bonus_C: Vector, objective: Objective) -> Vector:
+    """How readily the free domains give way, next to each other; 0 for the others.
+
+    Where every domain chosen fills its cap, the one whose derivative is the least gives way first.
+    """
     margin = objective.safety_margin
     chosen_C = (weight_C - field.kept_C) / (1 - margin) if margin < 1 else np.zeros_like(weight_C)
     taken_C = chosen_C > 1e-12 * field.cap_C
-    if not taken_C.any():
-        return np.zeros_like(weight_C)
-    slope_C = field.score_C + bonus_C
+    free_C = taken_C & (weight_C < FULL * field.cap_C)
+    if taken_C.any() and not free_C.any():
+        slope_C = np.where(taken_C, _slope(field, chosen_C, taken_C, objective) + bonus_C, np.inf)
+        free_C = slope_C == slope_C.min()
+    return np.where(free_C, chosen_C if objective.projection == "kl" else 1.0, 0.0)
+
+
+def _slope(field: Contest, chosen_C: Vector, taken_C: NDArray[np.bool_], objective: Objective) -> Vector:
+    """The derivative of the objective in the chosen part of every domain that is taken."""
+    slope_C = field.score_C.copy()
     if objective.projection == "l2":
         slope_C -= chosen_C
     elif objective.projection == "kl":
         slope_C[taken_C] -= objective.temperature * np.log(chosen_C[taken_C] / field.pool_C[taken_C])
-    return slope_C - slope_C[taken_C].min()
+    return slope_C
 
 
 def _prices(mixture: Mixture, field: Contest, best: Bounded, *, lost: float, worth: str) -> list[ShadowPrice]:
@@ -134,7 +166,8 @@ def _prices(mixture: Mixture, field: Contest, best: Bounded, *, lost: float, wor
     excess_D = field.spread(best.excess_D)
     for i, decision in enumerate(mixture.decision_D):
         if decision == "selected":
-            prices.append(_cap_price(mixture.domains[i], mixture.cap_D[i], float(excess_D[i]), worth))
+            others = "the last domain chosen" if field.objective.projection == "linear" else "domains below their caps"
+            prices.append(_cap_price(mixture.domains[i], mixture.cap_D[i], float(excess_D[i]), others, worth))
     if field.objective.safety_margin:
         prices.append(_margin_price(field.objective.safety_margin, lost, worth))
     return sorted((price for price in prices if price.price > FREE), key=lambda price: -price.price)
@@ -144,10 +177,10 @@ def _ceiling(bound: GroupBound) -> str:
     return "bound on churn" if isinstance(bound, ChurnBound) else f"ceiling of {bound.name}"
 
 
-def _cap_price(domain: str, cap: float, price: float, worth: str) -> ShadowPrice:
+def _cap_price(domain: str, cap: float, price: float, others: str, worth: str) -> ShadowPrice:
     sentence = (
-        f"The cap of {domain} ({percent(cap)} of the mixture) binds: one per cent more of it, in place of the last "
-        f"domain chosen, would add {price / 100:.2g} to {worth}."
+        f"The cap of {domain} ({percent(cap)} of the mixture) binds: one per cent more of it, in place of {others}, "
+        f"would add {price / 100:.2g} to {worth}."
     )
     return ShadowPrice(rule=f"cap of {domain}", price=price, sentence=sentence)
 

@@ -11,7 +11,6 @@ from scipy.optimize import linprog
 
 from ppl_assets.errors import InputError
 from ppl_assets.mixture import Candidates, GroupBound, Mixture, Objective, mix, shadow_prices
-from ppl_assets.mixture.objective import pool_within_limits
 
 
 def candidates(estimate, caps, languages, kinds=None):
@@ -117,30 +116,81 @@ def test_a_ceiling_that_binds_has_a_price():
     assert prices["ceiling of language 'en'"] == pytest.approx(0.3, abs=1e-9)
 
 
+@pytest.mark.parametrize("margin", [0.0, 0.2])
 @pytest.mark.parametrize("projection", ["linear", "l2", "kl"])
-def test_the_price_of_a_cap_is_what_relaxing_it_gains(projection):
-    estimate, caps, pool = np.array([0.9, 0.5, 0.2, -0.3]), np.array([0.2, 0.5, 0.6, 1.0]), np.array([1.0, 2, 3, 4])
+def test_the_price_of_a_cap_is_what_relaxing_it_adds_to_the_expected_estimate(projection, margin):
+    """Not what it adds to the objective, which counts nearness to the estimates or to the pool as well."""
+    estimate, caps, pool = (
+        np.array([0.9, 0.5, 0.2, -0.3]),
+        np.array([0.2, 0.5, 0.6, 1.0]),
+        np.array([0.1, 0.2, 0.3, 0.4]),
+    )
+    objective = Objective(projection=projection, temperature=0.3, safety_margin=margin)
 
-    def solved(cap_of_first, margin):
-        held = Candidates(
-            domains=list("abcd"), estimate_D=estimate, cap_D=[cap_of_first, *caps[1:]], pool_D=pool / pool.sum()
-        )
-        objective = Objective(projection=projection, temperature=0.3, safety_margin=margin)
+    def solved(cap_of_first):
+        held = Candidates(domains=list("abcd"), estimate_D=estimate, cap_D=[cap_of_first, *caps[1:]], pool_D=pool)
         mixture = mix(held, budget=1000, objective=objective)
-        chosen = (mixture.weight_D - margin * held.pool_D) / (1 - margin)
-        inside = np.maximum(chosen, 1e-300)
-        value = {
-            "linear": chosen @ estimate,
-            "l2": -((chosen - estimate) ** 2).sum() / 2,
-            "kl": chosen @ estimate - 0.3 * (inside * np.log(inside / held.pool_D)).sum(),
-        }[projection]
-        return (1 - margin) * value, shadow_prices(held, mixture, budget=1000, objective=objective)
+        return mixture.weight_D @ estimate, shadow_prices(held, mixture, budget=1000, objective=objective)
 
-    for margin in (0.0, 0.2):
-        step = 1e-6
-        slope = (solved(0.2 + step, margin)[0] - solved(0.2, margin)[0]) / step
-        price = next(price.price for price in solved(0.2, margin)[1] if price.rule == "cap of a")
-        assert price == pytest.approx(slope, rel=1e-3)  # forward difference: error of order step times curvature
+    step = 1e-6
+    slope = (solved(0.2 + step)[0] - solved(0.2 - step)[0]) / (2 * step)
+    price = next(price.price for price in solved(0.2)[1] if price.rule == "cap of a")
+    assert slope > 0.1
+    assert price == pytest.approx(slope, rel=1e-6)  # central difference of numbers with errors of 1e-16 / step
+
+
+def test_a_cap_on_a_domain_of_low_estimate_has_no_price():
+    """`kl` fills it because the pool is mostly that domain: more of it would lower the expected estimate."""
+    held = Candidates(
+        domains=list("abcd"), estimate_D=[0.05, 0.3, 0.2, 0.1], cap_D=[0.2, 1, 1, 1], pool_D=[0.9, 0.03, 0.03, 0.04]
+    )
+    objective = Objective(projection="kl", temperature=0.3)
+    mixture = mix(held, budget=1000, objective=objective)
+    assert mixture.decision_D[0] == "selected"
+    assert shadow_prices(held, mixture, budget=1000, objective=objective) == []
+
+
+@pytest.mark.parametrize("projection", ["l2", "kl"])
+def test_with_bounds_too_every_price_is_what_relaxing_its_rule_adds_to_the_expected_estimate(projection):
+    """Caps, a floor and a ceiling on groups that overlap, relaxed one at a time."""
+    rng = np.random.default_rng(1)
+    seen = set()
+    for _ in range(12):
+        estimate, pool = rng.uniform(-0.3, 0.6, 9), rng.uniform(0.5, 1.5, 9)
+        languages, kinds = list("ddeeeffff"), list("wbwwbbwbw")
+        caps = np.where(np.arange(9) % 4 == 0, 0.09, 1.0)
+
+        def solved(cap_D, floor, ceiling, estimate=estimate, pool=pool, languages=languages, kinds=kinds):
+            held = Candidates(
+                domains=[f"d{i}" for i in range(9)],
+                estimate_D=estimate,
+                cap_D=cap_D,
+                pool_D=pool,
+                labels={"language": languages, "kind": kinds},
+            )
+            bounds = (
+                GroupBound(attribute="language", label="f", floor=floor),
+                GroupBound(attribute="kind", label="w", ceiling=ceiling),
+            )
+            objective = Objective(projection=projection, temperature=0.4, bounds=bounds)
+            mixture = mix(held, budget=1000, objective=objective)
+            prices = shadow_prices(held, mixture, budget=1000, objective=objective)
+            return mixture.weight_D @ estimate, {price.rule: price.price for price in prices}
+
+        step, limits = 1e-4, (0.55, 0.4)
+        prices = solved(caps, *limits)[1]
+        rules = {f"cap of d{i}": (step * (np.arange(9) == i), 0.0, 0.0) for i in range(9)} | {
+            "floor of language 'f'": (0.0, -step, 0.0),
+            "ceiling of kind 'w'": (0.0, 0.0, step),
+        }
+        for rule, (cap, floor, ceiling) in rules.items():
+            more, less = (
+                solved(caps + sign * cap, limits[0] + sign * floor, limits[1] + sign * ceiling)[0] for sign in (1, -1)
+            )
+            # bounds are kept within 1e-10, and a third derivative is of order 10
+            assert prices.get(rule, 0.0) == pytest.approx(max((more - less) / (2 * step), 0.0), abs=1e-5), rule
+        seen |= prices.keys()
+    assert {"floor of language 'f'", "ceiling of kind 'w'", "cap of d0", "cap of d4"} <= seen
 
 
 def test_the_safety_margin_is_priced_by_what_it_loses():
@@ -161,7 +211,7 @@ def test_a_fallback_has_no_prices():
 @pytest.mark.parametrize("margin", [0.0, 0.2])
 @pytest.mark.parametrize("projection", ["l2", "kl"])
 @pytest.mark.parametrize("side", ["floor", "ceiling"])
-def test_the_price_of_a_bound_is_what_relaxing_it_gains(side, projection, margin):
+def test_the_price_of_a_bound_is_what_relaxing_it_adds_to_the_expected_estimate(side, projection, margin):
     estimate, pool = np.array([0.9, 0.5, 0.2, -0.3]), np.array([0.1, 0.2, 0.3, 0.4])
 
     def solved(share):
@@ -176,21 +226,24 @@ def test_the_price_of_a_bound_is_what_relaxing_it_gains(side, projection, margin
         bounds = (GroupBound(attribute="kind", label=label, **{side: share}),)
         objective = Objective(projection=projection, temperature=0.3, safety_margin=margin, bounds=bounds)
         mixture = mix(held, budget=1000, objective=objective)
-        chosen = (mixture.weight_D - margin * pool_within_limits(pool, np.ones(4), member, bounds)) / (1 - margin)
-        inside = np.maximum(chosen, 1e-300)
-        value = {
-            "l2": -((chosen - estimate) ** 2).sum() / 2,
-            "kl": chosen @ estimate - 0.3 * (inside * np.log(inside / pool)).sum(),
-        }[projection]
-        return (1 - margin) * value, shadow_prices(held, mixture, budget=1000, objective=objective)
+        return mixture.weight_D @ estimate, shadow_prices(held, mixture, budget=1000, objective=objective)
 
     # bounds that the pool meets, so that the margin does not move with them
-    member = np.array([[side == "ceiling", side == "floor"] * 2])
     step, (share, way) = 1e-5, {"floor": (0.59, -1), "ceiling": (0.41, 1)}[side]
     slope = (solved(share + way * step)[0] - solved(share - way * step)[0]) / (2 * step)
     price = next(price.price for price in solved(share)[1] if price.rule.startswith(side))
     assert slope > 0.01
     assert price == pytest.approx(slope, rel=1e-4)  # central difference: error of order step squared
+
+
+@pytest.mark.parametrize("projection", ["l2", "kl"])
+def test_a_floor_of_all_that_a_group_holds_has_no_price_that_free_domains_could_tell(projection):
+    held = candidates([0.1, 0.2, 0.5, 0.4], [0.15, 0.15, 1.0, 1.0], ["de", "de", "en", "en"])
+    objective = Objective(
+        projection=projection, bounds=(GroupBound(attribute="language", label="de", floor=0.3, ceiling=1.0),)
+    )
+    mixture = mix(held, budget=1000, objective=objective)
+    assert shadow_prices(held, mixture, budget=1000, objective=objective) == []
 
 
 def test_bounds_that_cannot_hold_name_the_least_change():
