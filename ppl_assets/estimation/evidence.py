@@ -114,10 +114,10 @@ def with_pages(evidence: Evidence, losses: PageLosses) -> Evidence:
     """The evidence with the pages behind its losses, where there are any: of a model that was not scored here, none."""
     column = {domain: index for index, domain in enumerate(evidence.domains)}
     kept = [(column[domain], place) for place, domain in enumerate(losses.domain_P) if domain in column]
-    if not kept:
+    row = {slug: index for index, slug in enumerate(losses.slugs)}
+    if not kept or row.keys().isdisjoint(evidence.slugs):
         return evidence
     domain_P, place_P = np.array(sorted(kept)).T
-    row = {slug: index for index, slug in enumerate(losses.slugs)}
     nats_MP, bytes_MP = np.zeros((2, len(evidence.slugs), len(domain_P)))
     for index, slug in enumerate(evidence.slugs):
         if slug in row:

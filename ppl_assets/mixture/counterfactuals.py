@@ -5,25 +5,31 @@ decision for one target again, by the code that made the real one and with the s
 would bring, it knows no more than the real one does.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import polars as pl
 
 from ppl_assets.errors import InputError
-from ppl_assets.estimation.evidence import errors_of, loss_evidence
+from ppl_assets.estimation.evidence import errors_of, loss_evidence, with_pages
 from ppl_assets.estimation.tables import estimate_rows, gate_rows
+from ppl_assets.likelihood.page_losses import PageLosses
 from ppl_assets.mixture.tables import mixture_tables
 from ppl_assets.study import Study, schema
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grounds:
-    """What a decision rests on: the study and the tables of these names; `before` is that of `mixture_tables`."""
+    """What a decision rests on: the study and the tables of these names; `before` is that of `mixture_tables`.
+
+    `pages`: losses of the models scored here by page, made only where estimates are made anew.
+    """
 
     study: Study
     models: pl.DataFrame
     domains: pl.DataFrame
     domain_logliks: pl.DataFrame
+    pages: Callable[[], PageLosses]
     benchmark_scores: pl.DataFrame
     correlation_estimates: pl.DataFrame
     signal_gate: pl.DataFrame
@@ -79,7 +85,7 @@ def without_family(grounds: Grounds, family: str, target: str) -> Grounds:
     minimum_models = study.estimation.minimum_models
     errors = errors_of(target, study.targets, grounds.benchmark_scores, evidence, minimum_models=minimum_models)
     estimates = estimate_rows(
-        evidence,
+        with_pages(evidence, grounds.pages()),
         errors,
         targets=[target],
         minimum_models=minimum_models,

@@ -1,12 +1,13 @@
 """The tables that the report shows, read from the lake, with where they come from."""
 
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
 import ppl_assets
 from ppl_assets.estimation.audit import page_estimates
 from ppl_assets.estimation.evidence import loss_evidence
-from ppl_assets.likelihood.page_losses import page_losses
+from ppl_assets.likelihood.page_losses import NO_PAGES, PageLosses, page_losses
 from ppl_assets.mixture.changes import mixture_before
 from ppl_assets.mixture.counterfactuals import Grounds
 from ppl_assets.orchestration.provenance import CERTIFIED_TABLES, RECIPES, partitions, pilot_is_current
@@ -38,11 +39,16 @@ def grounds(workspace: Workspace) -> Grounds:
         models=workspace.models(),
         domains=workspace.table("domains"),
         domain_logliks=workspace.by_model("domain_logliks"),
+        pages=cache(lambda: _pages(workspace)),
         benchmark_scores=workspace.by_model("benchmark_scores"),
         correlation_estimates=workspace.table("correlation_estimates"),
         signal_gate=workspace.table("signal_gate"),
         before=mixture_before(workspace.table("mixture_changes"), same_inputs=True),
     )
+
+
+def _pages(workspace: Workspace) -> PageLosses:
+    return page_losses(workspace.lake, workspace.present("chunk_logliks")) if workspace.study.corpus else NO_PAGES
 
 
 def sources(workspace: Workspace) -> Sources:
@@ -54,7 +60,7 @@ def sources(workspace: Workspace) -> Sources:
             loss_evidence(decided.models, decided.domains, decided.domain_logliks),
             workspace.table("benchmark_errors"),
             target,
-            pages=page_losses(workspace.lake, workspace.present("chunk_logliks")),
+            pages=decided.pages(),
             estimator=workspace.study.estimation.estimator,
         )
 

@@ -127,6 +127,8 @@ def test_pages_are_put_in_the_order_of_the_evidence_and_a_model_without_any_has_
         error_M=error,
     )
     assert with_pages(evidence, NO_PAGES).pages is None
+    others = {"slugs": ("other",), "nll_MP": np.ones((1, 1)), "bytes_MP": np.ones((1, 1))}
+    assert with_pages(evidence, PageLosses(pages=("p0",), domain_P=("d0",), **others)).pages is None
     order, models = np.random.default_rng(0).permutation(15), np.array([5, 0, 11])
     losses = PageLosses(
         slugs=tuple(slugs[m] for m in models),

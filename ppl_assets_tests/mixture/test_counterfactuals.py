@@ -9,6 +9,7 @@ from ppl_assets.orchestration.workspace import Workspace
 from ppl_assets.report.tables import grounds
 from ppl_assets.settings import Settings
 from ppl_assets_tests.orchestration.test_runner import run
+from ppl_assets_tests.scored_study import write_scored_study
 from ppl_assets_tests.studies import write_import_study
 
 
@@ -66,6 +67,23 @@ def test_without_a_family_it_is_the_decision_of_a_study_that_never_had_it(worksp
     assert again(found) == decisions_of(never, "sums")
     verdict = never.table("signal_gate").filter(pl.col("target") == "sums")["verdict"].item()
     assert {one.verdict for one in found.values()} == {verdict}
+
+
+def test_without_a_family_errors_count_the_choice_of_pages_as_those_of_a_study_that_never_had_it(tmp_path):
+    """Scores minus two standard errors: a standard error without its part by page would choose other domains."""
+    models = ("alpha", "beta", "gamma", "delta", "epsilon")
+    workspaces = []
+    for own in (models, models[:-1]):
+        study = write_scored_study(tmp_path / own[-1], own, known="")
+        text = study.read_text().replace("{keep: 0.5}", "{keep: 0.7, lower_confidence: 2}")
+        study.write_text(text.replace("minimum_models: 3}", "minimum_models: 3, gate: false}"))
+        workspaces.append(_run(study.parent, "state"))
+    workspace, never = workspaces
+    found = without_family(grounds(workspace), "epsilon", "built")
+    rows = never.table("correlation_estimates").filter(target="built")
+    assert rows["page_stderr"].max() > 0.01
+    assert found.correlation_estimates.equals(rows)
+    assert again(decide_again(found, "built")) == decisions_of(never, "built")
 
 
 def test_a_contrast_is_audited_and_decided_again_without_a_family(folder):
