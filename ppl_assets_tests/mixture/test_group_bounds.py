@@ -236,14 +236,17 @@ def test_the_price_of_a_bound_is_what_relaxing_it_adds_to_the_expected_estimate(
     assert price == pytest.approx(slope, rel=1e-4)  # central difference: error of order step squared
 
 
+@pytest.mark.parametrize("bound", [("de", {"floor": 0.3}), ("en", {"ceiling": 0.7})])
 @pytest.mark.parametrize("projection", ["l2", "kl"])
-def test_a_floor_of_all_that_a_group_holds_has_no_price_that_free_domains_could_tell(projection):
+def test_a_bound_that_leaves_a_group_all_that_it_holds_has_no_price_that_free_domains_could_tell(projection, bound):
+    label, limit = bound
     held = candidates([0.1, 0.2, 0.5, 0.4], [0.15, 0.15, 1.0, 1.0], ["de", "de", "en", "en"])
-    objective = Objective(
-        projection=projection, bounds=(GroupBound(attribute="language", label="de", floor=0.3, ceiling=1.0),)
-    )
+    bounds = (GroupBound(attribute="language", label=label, **limit),)
+    objective = Objective(projection=projection, bounds=bounds)
     mixture = mix(held, budget=1000, objective=objective)
-    assert shadow_prices(held, mixture, budget=1000, objective=objective) == []
+    np.testing.assert_allclose(mixture.weight_D[:2], 0.15, rtol=0, atol=1e-10)
+    rules = [price.rule for price in shadow_prices(held, mixture, budget=1000, objective=objective)]
+    assert [rule for rule in rules if not rule.startswith("cap")] == []
 
 
 def test_bounds_that_cannot_hold_name_the_least_change():
