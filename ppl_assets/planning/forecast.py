@@ -160,7 +160,8 @@ def questions_of(study: Study) -> tuple[int, float]:
     questions, tokens = 0, 0.0
     for name in sorted({task.task for target in study.targets.values() for task in target.tasks}):
         own = built.get(name)
-        asked = min(own.items if own else QUESTIONS_PER_TASK, limit or QUESTIONS_PER_TASK)
+        there = own.items if own else QUESTIONS_PER_TASK
+        asked = min(there, limit or there)
         questions += asked
         if own is None:
             tokens += asked * REQUESTS_PER_QUESTION * TOKENS_PER_REQUEST

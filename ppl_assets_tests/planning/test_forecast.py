@@ -5,7 +5,7 @@ import pytest
 from ppl_assets.errors import InputError
 from ppl_assets.orchestration.workspace import Workspace
 from ppl_assets.planning.devices import device_named
-from ppl_assets.planning.forecast import EVALUATION, SCORING, TRAINING, Situation, plan
+from ppl_assets.planning.forecast import EVALUATION, SCORING, TRAINING, Situation, plan, questions_of
 from ppl_assets.planning.plan_text import duration, plan_lines
 from ppl_assets.planning.rehearsal import Line, rehearse
 from ppl_assets.planning.situation import plan_of, situation_of, text_of
@@ -52,6 +52,18 @@ def test_what_is_done_is_paid_for_and_not_planned_again(paper):
     assert to_do == ["two"]
     assert "scoring: 1 of 2 to do" in (text := "\n".join(plan_lines(found, workers=1)))
     assert "paid for already: 90 s" in text
+
+
+@pytest.mark.parametrize(("items", "limit", "asked"), [(5000, None, 5000), (5000, 5000, 5000), (5000, 100, 100)])
+def test_all_questions_of_a_built_task_are_asked_up_to_the_limit(items, limit, asked):
+    """2,000 stands for tasks whose questions nobody has counted."""
+    study = load_study("demo")
+    built = tuple(task.model_copy(update={"items": items}) for task in study.benchmarks.build)
+    benchmarks = study.benchmarks.model_copy(update={"build": built, "limit": limit})
+    questions, tokens = questions_of(study.model_copy(update={"benchmarks": benchmarks}))
+    assert questions == asked * len(built)
+    fewer, their_tokens = questions_of(study)
+    assert tokens / questions == pytest.approx(their_tokens / fewer, rel=1e-12)
 
 
 def test_hours_have_the_studys_price(paper):
