@@ -545,7 +545,11 @@ _TABLES = (
             Column("kind", TEXT, "model (public), probe (trained on a designed mixture), pages or questions"),
             Column("shrinks", REAL, "share of the variance of differences between estimates that it takes away"),
             Column("flops", REAL, "floating-point operations that it takes", nullable=True),
-            Column("place", INT, "by variance taken away per operation, best is 1"),
+            Column(
+                "place",
+                INT,
+                "by variance taken away per operation, or per measurement where those of one are unknown; best is 1",
+            ),
         ),
     ),
     Table(

@@ -79,7 +79,8 @@ def measurement_rows(
             *_probe(own, noise, effort, seed=study.seed),
             *_more(noise, effort),
         ]
-        ranked = sorted(found, key=lambda each: (-_worth(each), each.measurement))
+        worth = _worth if all(each.flops for each in found) else _shrinks
+        ranked = sorted(found, key=lambda each: (-worth(each), each.measurement))
         rows = [
             {"target": name, "measurement": each.measurement, "kind": each.kind, "shrinks": each.shrinks}
             | {"flops": each.flops, "place": place}
@@ -129,17 +130,17 @@ def _contrasts(estimate_RD: np.ndarray) -> np.ndarray:
 def _question_noise(study: Study, own: Evidence, scores: pl.DataFrame, target: str) -> float:
     """Variance of differences when every error is drawn anew within its standard error; 0 where none is stated."""
     stated = study.targets[target].tasks
-    tasks = pl.DataFrame({"task": [task.task for task in stated], "metric": [task.metric for task in stated]})
-    rows = scores.join(tasks, on=["task", "metric"], how="semi").filter(pl.col("stderr").is_not_null())
+    tasks = pl.DataFrame([task.model_dump(include={"task", "metric", "kind"}) for task in stated])
+    rows = scores.join(tasks, on=["task", "metric"]).filter(pl.col("stderr").is_not_null())
     if rows.is_empty():
         return 0.0
+    # The error of a perplexity is its logarithm, whose standard error is the relative one.
+    logarithm = pl.col("kind") == "perplexity"
+    value = pl.when(logarithm).then(pl.col("value").log()).otherwise(pl.col("value"))
+    stderr = pl.when(logarithm).then(pl.col("stderr") / pl.col("value")).otherwise(pl.col("stderr"))
     # Tasks enter standardised: a standard error counts in units of its task's spread over models.
-    spread = rows.group_by("task").agg(spread=pl.col("value").std())
-    relative = (
-        rows.join(spread, on="task")
-        .group_by("slug")
-        .agg(noise=(pl.col("stderr") / pl.col("spread")).pow(2).sum().sqrt() / len(stated))
-    )
+    in_spreads = rows.select("slug", noise=stderr / value.std().over("task", "metric"))
+    relative = in_spreads.group_by("slug").agg(pl.col("noise").pow(2).sum().sqrt() / len(stated))
     noise = dict(relative.iter_rows())
     scale_M = own.error_M.std() * np.array([noise.get(slug) or 0.0 for slug in own.slugs])
     rng = np.random.default_rng(study.seed)
@@ -220,5 +221,10 @@ def _by_models(own: Evidence, noise: Mapping[str, float], family: str) -> float:
 
 
 def _worth(each: Measurement) -> float:
-    """Variance taken away per operation; where operations are unknown for all, per measurement."""
+    """Variance taken away per operation; where operations are unknown, per measurement."""
     return each.shrinks / each.flops if each.flops else each.shrinks
+
+
+def _shrinks(each: Measurement) -> float:
+    """Variance taken away per measurement: what compares measurements where the operations of one are unknown."""
+    return each.shrinks

@@ -123,6 +123,43 @@ def test_the_best_comes_first_and_of_two_alike_the_cheaper_is_better(evidence):
     assert {row["kind"] for row in rows} == {"model", "probe", "pages", "questions"}
 
 
+def test_where_the_operations_of_one_measurement_are_unknown_all_are_compared_by_what_they_take_away(evidence):
+    """Imported losses: nobody knows what scoring a model takes, though training a probe can be counted."""
+    family_M = np.random.default_rng(1).normal(size=FAMILIES)[np.arange(MODELS) % FAMILIES]
+    evidence = replace(evidence, error_M=family_M + 0.01 * evidence.error_M)
+    effort = replace(EFFORT, scoring_tokens=0.0, question_tokens=0.0)
+    candidates = [
+        Candidate(name="new/one", family="new", params=7e10),
+        Candidate(name="f/more", family="f0", params=1e8),
+    ]
+    rows = rows_of(evidence, candidates, effort, stderr=None, page_stderr=None)
+    assert [row["flops"] is None for row in rows if row["kind"] == "model"] == [True, True]
+    assert [row["measurement"].split(" on ")[0] for row in rows] == [
+        "score new/one (new)",
+        "train and score a probe",
+        "score f/more (f0)",
+    ]
+    assert rows[0]["shrinks"] == rows[1]["shrinks"] > 2 * rows[2]["shrinks"]
+
+
+def test_the_noise_of_a_perplexity_is_that_of_its_logarithm(evidence):
+    """A standard error of a tenth of each perplexity, and of .1 of each logarithm; one model is far worse than all."""
+    logs = 3 + 1.5 * np.abs(evidence.error_M)
+    logs[0] = 13.0
+    parts = []
+    for kind, values, stderr in (("perplexity", np.exp(logs), 0.1 * np.exp(logs)), ("bpb", logs, np.full(MODELS, 0.1))):
+        targets = {"t": {"tasks": ({"task": "task", "metric": "m", "kind": kind},), "allow_reversed": True}}
+        study = Study.model_validate(STUDY.model_dump() | {"targets": targets})
+        scores = pl.DataFrame(
+            {"slug": evidence.slugs, "task": "task", "metric": "m", "value": values, "stderr": stderr}
+        )
+        own = replace(evidence, error_M=logs)
+        audits = tables(evidence, stderr=None, page_stderr=None)[2]
+        parts.append(variance_parts(study, evidence, own, scores, audits, target="t")["questions"])
+    assert parts[0] > 0
+    assert parts[0] == pytest.approx(parts[1], rel=1e-9)
+
+
 def test_where_pages_are_the_noise_more_pages_take_half_of_it_away(evidence):
     rows = rows_of(evidence, stderr=None, page_stderr=10.0)
     pages = next(row for row in rows if row["kind"] == "pages")
