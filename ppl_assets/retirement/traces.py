@@ -33,6 +33,7 @@ TEXT_COLUMNS = ("text", "ngram")
 TEXT_FOLDERS = ("tasks", "models", "filters", "selection", "pilot")
 _BLOCK_BYTES = 1 << 23
 _SEPARATOR = b"\0"
+_DIGEST = "V16"  # bytes as `text_digest` gives them
 _PLAIN_WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -128,11 +129,11 @@ def kept_traces(path: Path, found: Traces) -> Traces:
                 digests=found.digests | {digest.tobytes() for digest in before["digests"]},
                 runs=np.union1d(found.runs, before["runs"]),
             )
-    file, digests = io.BytesIO(), np.frombuffer(b"".join(sorted(found.digests)), np.uint8)
+    file = io.BytesIO()
     np.savez(
         file,
         page_ids=np.array(sorted(found.page_ids), dtype=np.str_),
-        digests=digests.reshape(len(found.digests), -1),
+        digests=np.frombuffer(b"".join(sorted(found.digests)), _DIGEST),
         runs=found.runs,
     )
     replace_file(path, file.getbuffer())

@@ -126,7 +126,7 @@ def test_the_best_comes_first_and_of_two_alike_the_cheaper_is_better(evidence):
 def test_where_the_operations_of_one_measurement_are_unknown_all_are_compared_by_what_they_take_away(evidence):
     """Imported losses: nobody knows what scoring a model takes, though training a probe can be counted."""
     family_M = np.random.default_rng(1).normal(size=FAMILIES)[np.arange(MODELS) % FAMILIES]
-    evidence = replace(evidence, error_M=family_M + 0.01 * evidence.error_M)
+    evidence = replace(evidence, error_M=family_M + 0.8 * evidence.error_M)
     effort = replace(EFFORT, scoring_tokens=0.0, question_tokens=0.0)
     candidates = [
         Candidate(name="new/one", family="new", params=7e10),
@@ -139,7 +139,7 @@ def test_where_the_operations_of_one_measurement_are_unknown_all_are_compared_by
         "train and score a probe",
         "score f/more (f0)",
     ]
-    assert rows[0]["shrinks"] == rows[1]["shrinks"] > 2 * rows[2]["shrinks"]
+    assert rows[0]["shrinks"] == rows[1]["shrinks"] > 1.1 * rows[2]["shrinks"] > 0
 
 
 def test_the_noise_of_a_perplexity_is_that_of_its_logarithm(evidence):

@@ -175,7 +175,7 @@ def test_a_killed_run_leaves_only_whole_folders_and_ends_the_same_when_run_again
     assert process.returncode == -signal.SIGKILL
     half = [path for path in killed.iterdir() if path.name.startswith(".")]
     assert sorted(set(killed.iterdir()) - set(half)) == [killed / "tiny-step1", killed / "tiny-step2"]
-    assert [(path.name.rsplit("-", 2)[0], (path / "model.safetensors").is_file()) for path in half] == [
+    assert [(path.name.rsplit("-", 3)[0], (path / "model.safetensors").is_file()) for path in half] == [
         (".tiny-step3", True)
     ]
     for folder in (killed / "tiny-step1", killed / "tiny-step2"):
