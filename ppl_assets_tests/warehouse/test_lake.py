@@ -3,6 +3,7 @@
 import fcntl
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -161,6 +162,8 @@ def test_what_another_container_writes_stays_until_nobody_touched_it_for_a_week(
     code = (
         "from ppl_assets.processes import temporary_path; from pathlib import Path; print(temporary_path(Path('part')))"
     )
+    if not shutil.which("unshare"):
+        pytest.skip("unshare is not on this machine")
     command = ["unshare", "--user", "--map-root-user", "--pid", "--fork", sys.executable, "-c", code]
     foreign = subprocess.run(command, capture_output=True, text=True)
     if foreign.returncode:
