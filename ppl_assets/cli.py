@@ -322,10 +322,10 @@ def models_list(study: StudyName = None, state: State = None) -> None:
     """Print the registered models with their lineage and status."""
     from ppl_assets.orchestration.workspace import Workspace
 
-    models = Workspace(Settings.from_environment(state=state, study=study)).table("models")
+    workspace = Workspace(Settings.from_environment(state=state, study=study))
     columns = ("slug", "family", "run", "kind", "params", "status", "status_reason")
-    table = Table(*columns)
-    for row in models.select(columns).iter_rows():
+    table = Table(*columns, title=f"models of study {workspace.study.name}")
+    for row in workspace.table("models").select(columns).iter_rows():
         table.add_row(*("" if value is None else str(value) for value in row))
     Console().print(table)
 

@@ -261,15 +261,13 @@ def _selected(workspace: Workspace, _: str | None) -> Any:
     study = workspace.study
     assert study.filter is not None
     named = sorted({name for names in study.filter.target_texts.values() for name in names})
-    tables = ("domains", "near_duplicates", "pretraining_mixture", "page_filters")
     return [
-        source_fingerprint(study, cache=workspace.settings.digests),
-        page_scoring(workspace, []),
+        _pool(workspace),
         [study.filter, study.mixture],
         _file_digests(workspace, named),
         [_version(workspace, "pages", split) for split in (eligible_split(study), "benchmark")],
         _versions_by_model(workspace, "domain_logliks"),
-        [_version(workspace, table) for table in tables],
+        [_version(workspace, table) for table in ("pretraining_mixture", "page_filters")],
     ]
 
 

@@ -54,8 +54,9 @@ def retire(
     if failed:
         raise InputError(f"{pattern!r} is retired but not signed off: {failed[0]}; repair it and retire it again")
     signed = replace(entry, signed_off=_proof(Workspace(settings), traces, entry))
-    _put(settings, signed)
+    # First: killed in between, the page ids of a domain that is signed off would stay.
     searched_for.unlink()
+    _put(settings, signed)
     return signed
 
 

@@ -187,6 +187,9 @@ def test_a_state_folder_belongs_to_one_study(import_study):
     import_study.write_text(import_study.read_text().replace("name: imported", "name: other"))
     with pytest.raises(InputError, match="holds the results of study 'imported', expected 'other'"):
         run(settings, ["imported_bpb"])
+    # Nor is it read as another one's: what exports, lists and explains opens a workspace alone.
+    with pytest.raises(InputError, match="holds the results of study 'imported', expected 'other'"):
+        assert Workspace(settings).study
 
 
 def test_killed_at_random_moments_and_run_again_it_ends_in_the_same_tables(finished, tmp_path):

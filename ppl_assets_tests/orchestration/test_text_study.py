@@ -16,6 +16,7 @@ import safetensors.torch
 from ppl_assets.errors import InputError
 from ppl_assets.orchestration.runner import run_stale
 from ppl_assets.orchestration.workspace import Workspace
+from ppl_assets.retired import Retirement
 from ppl_assets.retirement import retire
 from ppl_assets.settings import Settings
 from ppl_assets_tests.orchestration.test_runner import (
@@ -165,20 +166,8 @@ def test_a_model_with_broken_weights_is_listed_and_the_others_are_used(finished,
 
 def test_a_retired_domain_leaves_no_trace_in_any_table_or_artefact(finished, tmp_path):
     """Grep every file for its names and for lines that only its pages have: found before, gone after."""
-    state = tmp_path / "state"
-    shutil.copytree(finished.state, state)
-    shutil.copytree(finished.state / "models" / "code-step40", tmp_path / "public")
-    study = write_text_study(tmp_path)
-    # Two of the four runs are enough, and those that are left behind are named in the sign-off.
-    text = "".join(
-        line for line in study.read_text().splitlines(True) if "run: even" not in line and "run: rich" not in line
-    )
-    text = text.replace("estimation: {", "estimation: {minimum_models: 3, ")
-    study.write_text(text + "models: [{slug: public, family: theirs, source: public}]\n")
-    settings = Settings(state=state, study=str(study))
-    # Under other weights than the zoo's, or it would count as a duplicate.
-    _scale_weights(tmp_path / "public" / "model.safetensors", 1.5)
-    assert [outcome.error for outcome in run(settings) if outcome.error] == []
+    settings = _with_a_public_model(finished, tmp_path)
+    state = settings.state
     (settings.shards / "public").mkdir(parents=True)
     (settings.shards / "public" / "left.npz").write_bytes(b"scores of a run that was killed")
     names, lines = (b"jinja2/code", b"jinja2/prose"), _lines_of(settings, "jinja2/")
@@ -186,18 +175,10 @@ def test_a_retired_domain_leaves_no_trace_in_any_table_or_artefact(finished, tmp
     assert {"lake/pages", "lake/chunks", "lake/pretraining_mixture", "tasks", "dagster", "report.html"} <= before
     assert {"warehouse.duckdb", "lake/page_scores", "lake/selected_pages", "selection"} <= before
 
-    def retired():
-        return retire(settings, "jinja2/*", reason="a letter", owner="legal", display=Silent(), workers=1)
+    _is_refused_while_text_is_left(settings, max(lines, key=len))
+    signed = _retired(settings)
 
-    note = state / "note.txt"
-    note.write_bytes(max(lines, key=len) * 2)
-    # By the second time all that the note could be recognised by is deleted from the tables.
-    for _ in range(2):
-        with pytest.raises(InputError, match=r"not signed off: traces are left in note\.txt"):
-            retired()
-    note.unlink()
-    signed = retired()
-
+    assert not list(settings.retiring.iterdir()), "what was searched for names the domain's pages"
     assert _places(settings, (*names, *lines)) == {"retired.json"}
     assert signed.domains == ("jinja2/code", "jinja2/prose")
     assert signed.signed_off is not None
@@ -217,6 +198,37 @@ def test_a_retired_domain_leaves_no_trace_in_any_table_or_artefact(finished, tmp
     domains = {name for name in Workspace(finished).table("domains")["domain"] if not name.startswith("jinja2/")}
     assert set(workspace.table("pretraining_mixture")["domain"]) == domains
     assert run(settings) == []
+
+
+def _with_a_public_model(finished: Settings, folder: Path) -> Settings:
+    """The study with two of its four training runs, which are enough, and a model that it did not train; run."""
+    shutil.copytree(finished.state, folder / "state")
+    shutil.copytree(finished.state / "models" / "code-step40", folder / "public")
+    study = write_text_study(folder)
+    text = "".join(
+        line for line in study.read_text().splitlines(True) if "run: even" not in line and "run: rich" not in line
+    )
+    text = text.replace("estimation: {", "estimation: {minimum_models: 3, ")
+    study.write_text(text + "models: [{slug: public, family: theirs, source: public}]\n")
+    # Under other weights than the zoo's, or it would count as a duplicate.
+    _scale_weights(folder / "public" / "model.safetensors", 1.5)
+    settings = Settings(state=folder / "state", study=str(study))
+    assert [outcome.error for outcome in run(settings) if outcome.error] == []
+    return settings
+
+
+def _retired(settings: Settings) -> Retirement:
+    return retire(settings, "jinja2/*", reason="a letter", owner="legal", display=Silent(), workers=1)
+
+
+def _is_refused_while_text_is_left(settings: Settings, line: bytes) -> None:
+    """Twice: by the second time all that the note could be recognised by is deleted from the tables."""
+    note = settings.state / "note.txt"
+    note.write_bytes(line * 2)
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"not signed off: traces are left in note\.txt"):
+            _retired(settings)
+    note.unlink()
 
 
 def _scale_weights(path: Path, factor: float) -> None:
