@@ -82,7 +82,9 @@ def _shards(folder: Path) -> list[Path]:
         names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # cut off, or no index
         raise InputError(f"{index}: found no index of weights ({error!r}); download it again") from error
-    missing = [name for name in names if not (folder / name).is_file()]
+    # Names and not paths: an index from a stranger leads nowhere but into its own folder.
+    present = {file.name for file in folder.glob("*.safetensors")}
+    missing = [str(name) for name in names if name not in present]
     if missing:
         raise InputError(f"{folder}: found no {', '.join(missing)}, expected by {WEIGHTS_INDEX}")
     return [folder / name for name in names]

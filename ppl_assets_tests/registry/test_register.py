@@ -174,6 +174,16 @@ def test_a_folder_that_lacks_a_part_is_refused_by_name(tmp_path, missing, messag
         registered(tmp_path, "models: [{slug: m, family: f, source: m}]\n")
 
 
+def test_an_index_of_weights_leads_to_no_file_of_another_folder(tmp_path):
+    write_model(tmp_path / "other")
+    own = write_model(tmp_path / "m")
+    (own / "model.safetensors").rename(own / "part.safetensors")
+    index = {"weight_map": {"w": "../other/model.safetensors"}}
+    (own / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match=r"found no \.\./other/model\.safetensors, expected by model\.safetensors"):
+        registered(tmp_path, "models: [{slug: m, family: f, source: m}]\n")
+
+
 @pytest.mark.parametrize("content", ['{"weight_map": {"a"', "[]", '{"weight_map": 1}', "{}"])
 def test_an_index_of_weights_that_is_cut_off_or_none_is_refused_by_name(tmp_path, content):
     index = write_model(tmp_path / "m") / "model.safetensors.index.json"
